@@ -1,0 +1,1 @@
+"""Proof that offline and online agree."""

@@ -1,0 +1,1 @@
+"""What features are: pure data, standard library only."""

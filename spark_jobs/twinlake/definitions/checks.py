@@ -1,0 +1,316 @@
+"""Check definitions as a whole: every problem at once, each with its place and a hint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from twinlake.definitions.documents import Definitions
+from twinlake.definitions.entities import Entity
+from twinlake.definitions.expectations import SUPPORTED, Expectation
+from twinlake.definitions.resolution import all_columns
+from twinlake.definitions.services import FeatureService, Model
+from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
+from twinlake.definitions.times import format_duration, parse_duration_us
+from twinlake.definitions.types import (
+    COLUMN_NAME,
+    SAFE_NAME,
+    canonical_type,
+    is_numeric,
+    parse_schema,
+)
+from twinlake.definitions.views import FUNCTIONS, NUMERIC_ONLY, FeatureView
+from twinlake.errors import DefinitionError, Problem
+
+# Columns that every online row or training set carries beside keys and features.
+RESERVED_COLUMNS = frozenset(
+    {
+        "event_timestamp", "event_us", "known_us", "valid_until_us", "state", "write_us",
+        "is_deleted", "row_version",
+    }
+)  # fmt: skip
+# What one INSERT may name on Keyspaces.
+MAX_COLUMNS = 225
+T = TypeVar("T")
+_SAFE_HINT = "use a lower-case letter, then letters, digits and underscores, at most 48"
+
+
+def check(definitions: Definitions) -> None:
+    """Check all definitions together.
+
+    Raises:
+        DefinitionError: Something does not hold; carries every problem found.
+    """
+    problems = list(find_problems(definitions))
+    if problems:
+        raise DefinitionError(problems)
+
+
+def find_problems(definitions: Definitions) -> Iterator[Problem]:
+    """Yield every problem of the definitions, in the order entities, sources, views, services."""
+    for entity in definitions.entities.values():
+        yield from _entity_problems(entity)
+    broken: set[str] = set()
+    for source in definitions.sources.values():
+        for problem in _source_problems(source):
+            broken.add(source.name)
+            yield problem
+    for view in definitions.views.values():
+        # A broken schema would only be reported again under every view that reads it.
+        if view.source.name not in broken:
+            yield from _view_problems(view)
+    for service in definitions.services.values():
+        yield from _service_problems(service)
+    for model in definitions.models.values():
+        yield from _model_problems(model)
+
+
+def _name_problems(place: str, name: str) -> Iterator[Problem]:
+    if not SAFE_NAME.fullmatch(name):
+        yield Problem(place, f"{name!r} is no safe name", _SAFE_HINT)
+
+
+def _try(place: str, hint: str, read: Callable[[], T]) -> tuple[T | None, list[Problem]]:
+    try:
+        return read(), []
+    except ValueError as error:
+        return None, [Problem(place, str(error), hint)]
+
+
+def _entity_problems(entity: Entity) -> Iterator[Problem]:
+    place = f"entity {entity.name}"
+    yield from _name_problems(place, entity.name)
+    if not entity.join_keys:
+        yield Problem(place, "has no join keys", 'write join_keys={"household_id": "string"}')
+    for name, kind in entity.join_keys.items():
+        yield from _name_problems(f"{place}, join key {name}", name)
+        if name in RESERVED_COLUMNS:
+            yield Problem(f"{place}, join key {name}", "is a reserved name", "choose another")
+        hint = "use a type such as string, bigint or date"
+        yield from _try(f"{place}, join key {name}", hint, lambda kind=kind: canonical_type(kind))[1]
+
+
+def _source_problems(source: Source) -> Iterator[Problem]:
+    place = f"source {source.name}"
+    yield from _name_problems(place, source.name)
+    fields, problems = _try(
+        f"{place}, schema", 'write it as "id string, at timestamp"', lambda: parse_schema(source.schema)
+    )
+    yield from problems
+    for name, column in source.with_columns.items():
+        hint = 'write Derived("timestamp", "date_add(day, 1)")'
+        kind_problems = _try(f"{place}, column {name}", hint, lambda c=column: canonical_type(c.type))[1]
+        yield from kind_problems
+        problems = problems + kind_problems
+    if problems or fields is None:
+        return
+    names = [field.name for field in fields] + list(source.with_columns)
+    yield from _column_name_problems(place, names)
+    yield from _source_column_problems(source, place)
+    yield from _try(f"{place}, max_ahead", "write it as 1d", lambda: parse_duration_us(source.max_ahead))[1]
+    if source.batch is None and source.stream is None:
+        yield Problem(place, "can be read neither in batch nor as a stream", "give batch=Files(...)")
+    if source.batch is not None and source.batch.format not in {"parquet", "csv"}:
+        yield Problem(place, f"format {source.batch.format!r} is unknown", "use parquet or csv")
+    if source.batch is not None and source.stream is not None and not source.event_id_columns:
+        yield Problem(place, "has two paths but no event_id", "name the column that identifies a row")
+    for expectation in source.expectations:
+        yield from _expectation_problems(expectation, place, names)
+
+
+def _column_name_problems(place: str, names: Iterable[str]) -> Iterator[Problem]:
+    names = list(names)
+    for name in names:
+        if not COLUMN_NAME.fullmatch(name):
+            yield Problem(
+                f"{place}, column {name}", "is no safe name", "use letters, digits and underscores"
+            )
+    # Spark does not tell upper from lower case in column names.
+    for name, count in Counter(name.lower() for name in names).items():
+        if count > 1:
+            yield Problem(f"{place}, column {name}", f"is there {count} times", "rename all but one")
+
+
+def _source_column_problems(source: Source, place: str) -> Iterator[Problem]:
+    types = all_columns(source)
+    listed = ", ".join(types)
+    wanted = [("event_timestamp", source.event_timestamp)]
+    wanted += [("event_id", name) for name in source.event_id_columns]
+    if source.known not in {KNOWN_AT_EVENT, KNOWN_AT_ARRIVAL}:
+        wanted.append(("known", source.known))
+    for role, name in wanted:
+        if name not in types:
+            yield Problem(f"{place}, {role}", f"there is no column {name!r}", f"columns: {listed}")
+        elif role in {"event_timestamp", "known"} and types[name] != "timestamp":
+            yield Problem(
+                f"{place}, {role}",
+                f"column {name!r} is a {types[name]}",
+                'derive a timestamp: with_columns={"at": Derived("timestamp", "...")}',
+            )
+
+
+def _expectation_problems(
+    expectation: Expectation, place: str, columns: list[str]
+) -> Iterator[Problem]:
+    place = f"{place}, {expectation.type}"
+    if expectation.type not in SUPPORTED:
+        yield Problem(
+            place,
+            "cannot be compiled to a predicate on single rows",
+            f"supported: {', '.join(sorted(SUPPORTED))}",
+        )
+        return
+    required, optional = SUPPORTED[expectation.type]
+    given = set(expectation.arguments)
+    for name in sorted(required - given):
+        yield Problem(place, f"lacks the argument {name!r}", "give it as Great Expectations names it")
+    for name in sorted(given - required - optional):
+        hint = "a share of rows is a matter of whole tables" if name == "mostly" else "leave it out"
+        yield Problem(place, f"the argument {name!r} is not supported", hint)
+    for name in expectation.columns:
+        if name not in columns:
+            yield Problem(place, f"there is no column {name!r}", f"columns: {', '.join(columns)}")
+
+
+def _view_problems(view: FeatureView) -> Iterator[Problem]:
+    place = f"view {view.name}"
+    yield from _name_problems(place, view.name)
+    types = all_columns(view.source)
+    for name, kind in view.entity.join_keys.items():
+        if name not in types:
+            yield Problem(
+                f"{place}, join key {name}",
+                f"source {view.source.name} has no such column",
+                f"columns: {', '.join(types)}",
+            )
+        elif canonical_type(kind) != types[name]:
+            yield Problem(
+                f"{place}, join key {name}",
+                f"is a {kind} in entity {view.entity.name} but a {types[name]} in the source",
+                "declare the same type in both",
+            )
+    if view.publish not in {"batch", "stream"}:
+        yield Problem(f"{place}, publish", f"{view.publish!r} is unknown", "use batch or stream")
+    declared = list(view.declared())
+    if not declared:
+        yield Problem(place, "has no features", "give it a Column or an Aggregate with windows")
+    if len(declared) + len(view.entity.join_keys) + len(RESERVED_COLUMNS) > MAX_COLUMNS:
+        yield Problem(place, f"has {len(declared)} features", f"a row holds {MAX_COLUMNS} columns")
+    for name, count in Counter(name for name, *_ in declared).items():
+        if count > 1:
+            yield Problem(f"{place}, feature {name}", f"is there {count} times", "rename all but one")
+    for name, column, function, window in declared:
+        yield from _feature_problems(view, types, name, column, function, window)
+    yield from _time_problems(view, place, [window for *_, window in declared if window])
+
+
+def _feature_problems(
+    view: FeatureView,
+    types: dict[str, str],
+    name: str,
+    column: str | None,
+    function: str | None,
+    window: str | None,
+) -> Iterator[Problem]:
+    place = f"view {view.name}, feature {name}"
+    yield from _name_problems(place, name)
+    if name in RESERVED_COLUMNS or name in view.entity.join_keys:
+        yield Problem(place, "is the name of a join key or reserved", "choose another")
+    if column is not None and column not in types:
+        yield Problem(
+            place,
+            f"source {view.source.name} has no column {column!r}",
+            f"columns: {', '.join(types)}",
+        )
+        return
+    if window is None:
+        return
+    if function not in FUNCTIONS:
+        yield Problem(place, f"there is no function {function!r}", f"use {', '.join(FUNCTIONS)}")
+    elif column is None and function != "count":
+        yield Problem(place, f"{function} needs a column", "name the column to aggregate")
+    elif column is not None and function in NUMERIC_ONLY and not is_numeric(types[column]):
+        yield Problem(
+            place, f"{function} of a {types[column]}", "aggregate a number, or derive one"
+        )
+
+
+def _time_problems(view: FeatureView, place: str, windows: list[str]) -> Iterator[Problem]:
+    read: dict[str, int] = {}
+    for role, text in [("window", w) for w in windows] + [("ttl", view.ttl), ("hop", view.hop)]:
+        if text is None:
+            continue
+        hint = "write it as 10m, 1h or 7d"
+        length_us, problems = _try(f"{place}, {role}", hint, lambda t=text: parse_duration_us(t))
+        yield from problems
+        if length_us == 0:
+            yield Problem(f"{place}, {role}", f"{text!r} is empty", hint)
+        if length_us:
+            read[text] = length_us
+    hop_us = read.get(view.hop or "")
+    for window in dict.fromkeys(windows):
+        if hop_us and window in read and read[window] % hop_us:
+            yield Problem(
+                f"{place}, window {window}",
+                f"is no whole number of hops of {view.hop}",
+                f"make it a multiple of {view.hop}, or change the hop",
+            )
+    longest = max((read[window] for window in windows if window in read), default=0)
+    if view.ttl in read and read[view.ttl] < longest:
+        yield Problem(
+            f"{place}, ttl {view.ttl}",
+            f"is shorter than the longest window, {format_duration(longest)}",
+            f"use {format_duration(longest)} or more",
+        )
+    if windows and view.hop is None and not view.max_events_per_key:
+        yield Problem(
+            place,
+            "has windows but neither hop nor max_events_per_key, so its state has no bound",
+            'give hop="1d", or max_events_per_key=10_000 for windows exact to the event',
+        )
+
+
+def _service_problems(service: FeatureService) -> Iterator[Problem]:
+    place = f"service {service.name}"
+    yield from _name_problems(place, service.name)
+    names: Counter[str] = Counter()
+    for view, selected in service.selections():
+        declared = [name for name, *_ in view.declared()]
+        for name in selected:
+            if name not in declared:
+                yield Problem(
+                    f"{place}, view {view.name}",
+                    f"has no feature {name!r}",
+                    f"features: {', '.join(declared)}",
+                )
+        names.update(selected)
+    if not names:
+        yield Problem(place, "has no features", "list views, or view.select(...)")
+    for name, count in names.items():
+        if count > 1:
+            yield Problem(
+                f"{place}, feature {name}", f"is there {count} times", "select all but one away"
+            )
+
+
+def _model_problems(model: Model) -> Iterator[Problem]:
+    place = f"model {model.name}"
+    yield from _name_problems(place, model.name)
+    features = [name for _, names in model.service.selections() for name in names]
+    for label, name in model.baselines.items():
+        if name not in features and name not in model.spine_features:
+            yield Problem(
+                f"{place}, baseline {label}",
+                f"{name!r} is no feature of service {model.service.name}",
+                f"features: {', '.join(features)}",
+            )
+    for name in (*model.spine_features, model.label):
+        if name in features:
+            yield Problem(
+                f"{place}, spine column {name}", "is a feature of the service", "rename one of the two"
+            )
+    if not 0 < model.test_fraction < 1:
+        yield Problem(f"{place}, test_fraction", f"is {model.test_fraction}", "use a share such as 0.2")
+    if model.rounds < 1:
+        yield Problem(f"{place}, rounds", f"is {model.rounds}", "use at least 1")

@@ -1,0 +1,169 @@
+"""Definitions as JSON documents and back, for the registry.
+
+Objects that others refer to are stored once and referred to by name, so a document reads like the
+file that it came from and two versions can be compared line by line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twinlake.definitions.entities import Entity
+from twinlake.definitions.expectations import Expectation
+from twinlake.definitions.services import FeatureService, Model
+from twinlake.definitions.sources import Derived, Files, Kafka, Source
+from twinlake.definitions.views import Aggregate, Column, FeatureView, Selection
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """All definitions of a project, by name."""
+
+    entities: Mapping[str, Entity] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    views: Mapping[str, FeatureView] = field(default_factory=dict)
+    services: Mapping[str, FeatureService] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
+
+
+def to_document(definitions: Definitions) -> dict[str, Any]:
+    """Write definitions as a JSON document."""
+    return {
+        "entities": [_entity_document(entity) for entity in definitions.entities.values()],
+        "sources": [_source_document(source) for source in definitions.sources.values()],
+        "views": [_view_document(view) for view in definitions.views.values()],
+        "services": [_service_document(service) for service in definitions.services.values()],
+        "models": [_model_document(model) for model in definitions.models.values()],
+    }
+
+
+def from_document(document: Mapping[str, Any]) -> Definitions:
+    """Read definitions from a document that ``to_document`` wrote."""
+    entities = {item["name"]: Entity(**item) for item in document["entities"]}
+    sources = {item["name"]: _read_source(item) for item in document["sources"]}
+    views = {item["name"]: _read_view(item, entities, sources) for item in document["views"]}
+    services = {item["name"]: _read_service(item, views) for item in document["services"]}
+    models = {
+        item["name"]: Model(**{**item, "service": services[item["service"]]})
+        for item in document["models"]
+    }
+    return Definitions(entities, sources, views, services, models)
+
+
+def _entity_document(entity: Entity) -> dict[str, Any]:
+    return {
+        "name": entity.name,
+        "join_keys": dict(entity.join_keys),
+        "description": entity.description,
+    }
+
+
+def _source_document(source: Source) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "schema": source.schema,
+        "event_timestamp": source.event_timestamp,
+        "event_id": list(source.event_id_columns) or None,
+        "known": source.known,
+        "batch": source.batch and {"path": source.batch.path, "format": source.batch.format},
+        "stream": source.stream and {"topic": source.stream.topic},
+        "with_columns": {
+            name: {"type": column.type, "sql": column.sql}
+            for name, column in source.with_columns.items()
+        },
+        "where": source.where,
+        "expectations": [
+            {"type": expectation.type, "arguments": expectation.arguments}
+            for expectation in source.expectations
+        ],
+        "max_ahead": source.max_ahead,
+        "description": source.description,
+    }
+
+
+def _read_source(item: Mapping[str, Any]) -> Source:
+    return Source(
+        **{
+            **item,
+            "batch": item["batch"] and Files(**item["batch"]),
+            "stream": item["stream"] and Kafka(**item["stream"]),
+            "with_columns": {
+                name: Derived(**column) for name, column in item["with_columns"].items()
+            },
+            "expectations": tuple(
+                Expectation(entry["type"], **entry["arguments"]) for entry in item["expectations"]
+            ),
+        }
+    )
+
+
+def _view_document(view: FeatureView) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "entity": view.entity.name,
+        "source": view.source.name,
+        "features": [_feature_document(item) for item in view.features],
+        "ttl": view.ttl,
+        "hop": view.hop,
+        "max_events_per_key": view.max_events_per_key,
+        "publish": view.publish,
+        "description": view.description,
+        "owner": view.owner,
+    }
+
+
+def _feature_document(item: Column | Aggregate) -> dict[str, Any]:
+    if isinstance(item, Column):
+        return {"column": item.column, "name": item.name}
+    return {
+        "function": item.function,
+        "column": item.column,
+        "windows": dict(item.windows or {}),
+    }
+
+
+def _read_view(
+    item: Mapping[str, Any], entities: Mapping[str, Entity], sources: Mapping[str, Source]
+) -> FeatureView:
+    features: list[Column | Aggregate] = [
+        Aggregate(**entry) if "function" in entry else Column(**entry) for entry in item["features"]
+    ]
+    return FeatureView(
+        **{
+            **item,
+            "entity": entities[item["entity"]],
+            "source": sources[item["source"]],
+            "features": tuple(features),
+        }
+    )
+
+
+def _service_document(service: FeatureService) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "features": [
+            {"view": view.name, "names": list(names)} for view, names in service.selections()
+        ],
+        "description": service.description,
+    }
+
+
+def _read_service(item: Mapping[str, Any], views: Mapping[str, FeatureView]) -> FeatureService:
+    selections = [Selection(views[entry["view"]], tuple(entry["names"])) for entry in item["features"]]
+    return FeatureService(item["name"], tuple(selections), item["description"])
+
+
+def _model_document(model: Model) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "service": model.service.name,
+        "label": model.label,
+        "spine_features": list(model.spine_features),
+        "baselines": dict(model.baselines),
+        "parameters": dict(model.parameters),
+        "rounds": model.rounds,
+        "test_fraction": model.test_fraction,
+        "description": model.description,
+    }

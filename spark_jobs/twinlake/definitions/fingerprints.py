@@ -1,0 +1,105 @@
+"""Fingerprints: they change when, and only when, the meaning of a definition changes.
+
+A fingerprint is the start of the SHA-256 of a canonical JSON document. The document leaves out what
+does not change a value: descriptions, owners, paths, the order of features, how a duration or a
+type was spelled, white space in SQL, and by which job a view is published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from twinlake.definitions.resolution import all_columns, raw_columns, view_features
+from twinlake.definitions.services import FeatureService
+from twinlake.definitions.sources import Source
+from twinlake.definitions.types import canonical_type
+from twinlake.definitions.views import FeatureView
+
+# 128 bits; written as 32 hexadecimal digits, of which table names carry the first 8.
+FINGERPRINT_DIGITS = 32
+SHORT_DIGITS = 8
+_QUOTED = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)""")
+
+
+def _digest(document: Any) -> str:  # noqa: ANN401 (any JSON document)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def normal_sql(sql: str) -> str:
+    """Fold white space outside quotes, where it has no meaning.
+
+    Examples:
+        >>> normal_sql("date_add( day,\\n 1)") == normal_sql("date_add( day, 1)")
+        True
+        >>> normal_sql("x = 'a  b'")
+        "x = 'a  b'"
+    """
+    parts = _QUOTED.split(sql.strip())
+    return "".join(
+        part if index % 2 else re.sub(r"\s+", " ", part) for index, part in enumerate(parts)
+    )
+
+
+def source_meaning(source: Source) -> dict[str, Any]:
+    """Give what decides how a row is landed and which verdict it gets."""
+    return {
+        "name": source.name,
+        "schema": raw_columns(source),
+        "derived": {
+            name: [canonical_type(column.type), normal_sql(column.sql)]
+            for name, column in source.with_columns.items()
+        },
+        "event_timestamp": source.event_timestamp,
+        "event_id": sorted(source.event_id_columns),
+        "known": source.known,
+        "max_ahead": source.max_ahead,
+        "expectations": sorted(str(expectation) for expectation in source.expectations),
+    }
+
+
+def source_fingerprint(source: Source) -> str:
+    """Fingerprint what decides how a source's rows are landed."""
+    return _digest(source_meaning(source))
+
+
+def view_meaning(view: FeatureView) -> dict[str, Any]:
+    """Give what decides the values of a view; expectations decide verdicts, not values."""
+    columns = all_columns(view.source)
+    used = {feature.column for feature in view_features(view) if feature.column}
+    derived = {
+        name: [canonical_type(column.type), normal_sql(column.sql)]
+        for name, column in view.source.with_columns.items()
+        if name in used or name == view.source.event_timestamp or view.source.where
+    }
+    return {
+        "join_keys": [[name, canonical_type(kind)] for name, kind in view.entity.join_keys.items()],
+        "source": view.source.name,
+        "event_timestamp": view.source.event_timestamp,
+        "known": view.source.known,
+        "where": normal_sql(view.source.where) if view.source.where else None,
+        "derived": derived,
+        "columns": {name: columns[name] for name in sorted(used)},
+        "ttl_us": view.ttl_us,
+        "hop_us": view.hop_us,
+        "max_events_per_key": view.max_events_per_key,
+        "features": sorted(
+            [feature.name, feature.type, feature.column, feature.function, feature.window_us]
+            for feature in view_features(view)
+        ),
+    }
+
+
+def view_fingerprint(view: FeatureView) -> str:
+    """Fingerprint what decides the values of a view."""
+    return _digest(view_meaning(view))
+
+
+def service_fingerprint(service: FeatureService) -> str:
+    """Fingerprint what decides a service's vectors: its features in order, and their meaning."""
+    return _digest(
+        [[view_fingerprint(view), view.name, list(names)] for view, names in service.selections()]
+    )

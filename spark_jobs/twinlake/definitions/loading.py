@@ -1,0 +1,90 @@
+"""Read a project's ``features.py`` and gather every definition that it makes."""
+
+from __future__ import annotations
+
+import runpy
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from twinlake.definitions.documents import Definitions
+from twinlake.definitions.entities import Entity
+from twinlake.definitions.services import FeatureService, Model
+from twinlake.definitions.sources import Source
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import DefinitionError, InputError, Problem, TwinlakeError
+
+FILE_NAME = "features.py"
+
+
+def load(project: Path) -> Definitions:
+    """Run a project's ``features.py`` and gather what it defines at its top level.
+
+    What a gathered object refers to is gathered with it, so an entity need not have a name of its
+    own in the file. The definitions are not checked here.
+
+    Raises:
+        InputError: There is no such project, or its file cannot be run.
+        DefinitionError: Two different definitions of a kind carry the same name.
+    """
+    path = project / FILE_NAME
+    if not path.is_file():
+        raise InputError(
+            f"{project} is not a project: it has no {FILE_NAME}",
+            hint="name the folder of a project with -C, such as -C spark_jobs/examples/smart_meters",
+        )
+    try:
+        names = runpy.run_path(str(path))
+    except TwinlakeError:
+        raise
+    except Exception as error:
+        line = next(
+            (
+                frame.lineno
+                for frame in reversed(traceback.extract_tb(error.__traceback__))
+                if frame.filename == str(path)
+            ),
+            getattr(error, "lineno", None),
+        )
+        raise InputError(
+            f"{path}, line {line or '?'}: {type(error).__name__}: {error}",
+            hint="mend that line; nothing was changed",
+        ) from error
+    return gather(names)
+
+
+def gather(names: Mapping[str, Any]) -> Definitions:
+    """Gather the definitions among some named objects, and those that they refer to."""
+    problems: list[Problem] = []
+    found: dict[type, dict[str, Any]] = {
+        kind: {} for kind in (Entity, Source, FeatureView, FeatureService, Model)
+    }
+    for item in names.values():
+        for definition in _with_references(item):
+            known = found[type(definition)].setdefault(definition.name, definition)
+            if known is not definition and known != definition:
+                problems.append(
+                    Problem(
+                        f"{type(definition).__name__} {definition.name}",
+                        "is defined twice, with different meanings",
+                        "give one of the two another name",
+                    )
+                )
+    if problems:
+        raise DefinitionError(problems)
+    return Definitions(
+        found[Entity], found[Source], found[FeatureView], found[FeatureService], found[Model]
+    )
+
+
+def _with_references(item: object) -> Iterator[Any]:
+    if isinstance(item, Model):
+        yield from _with_references(item.service)
+    elif isinstance(item, FeatureService):
+        for view, _ in item.selections():
+            yield from _with_references(view)
+    elif isinstance(item, FeatureView):
+        yield from (item.entity, item.source)
+    if isinstance(item, Entity | Source | FeatureView | FeatureService | Model):
+        yield item

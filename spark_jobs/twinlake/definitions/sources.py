@@ -1,0 +1,87 @@
+"""Sources: rows with an event timestamp, readable in batch and, where they have one, as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from twinlake.definitions.expectations import Expectation
+
+KNOWN_AT_EVENT = "event"
+KNOWN_AT_ARRIVAL = "arrival"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Rows in files.
+
+    Attributes:
+        path: A file or a folder, relative to the project unless absolute.
+        format: ``parquet`` or ``csv`` (with a header line).
+    """
+
+    path: str
+    format: str = "parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """A topic whose records are JSON objects with the source's columns."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A column computed from others of the same row.
+
+    Attributes:
+        type: The type that the expression's value is cast to.
+        sql: A Spark SQL expression over the source's columns.
+    """
+
+    type: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows with an event timestamp, and what is known of them.
+
+    Attributes:
+        name: The source's name; its events table carries it.
+        schema: ``"tid string, amount decimal(12,2)"``: the columns as they arrive.
+        event_timestamp: The column that says when it happened. A row that stands for a period has
+            its event timestamp at the period's end.
+        event_id: The column or columns that identify a row. Without it the whole row does.
+        known: When a row became known: ``"event"`` (when it happened), ``"arrival"`` (when a
+            stream first landed it) or the name of a created-timestamp column.
+        batch: Where the rows lie.
+        stream: Where they arrive, if they do.
+        with_columns: Columns derived before the gate, by name.
+        where: Spark SQL condition; accepted rows that do not fulfil it stay in the events table
+            but take no part in any feature.
+        expectations: What a row must fulfil; one that does not is quarantined.
+        max_ahead: A row whose event timestamp lies further ahead of its landing is quarantined.
+        description: For people; no part of the meaning.
+    """
+
+    name: str
+    schema: str
+    event_timestamp: str
+    event_id: str | Sequence[str] | None = None
+    known: str = KNOWN_AT_EVENT
+    batch: Files | None = None
+    stream: Kafka | None = None
+    with_columns: Mapping[str, Derived] = field(default_factory=dict)
+    where: str | None = None
+    expectations: Sequence[Expectation] = ()
+    max_ahead: str = "1d"
+    description: str = ""
+
+    @property
+    def event_id_columns(self) -> tuple[str, ...]:
+        """The identity columns; empty when the whole row is the identity."""
+        if self.event_id is None:
+            return ()
+        return (self.event_id,) if isinstance(self.event_id, str) else tuple(self.event_id)

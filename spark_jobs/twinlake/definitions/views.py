@@ -1,0 +1,127 @@
+"""Feature views: features of one entity from one source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from twinlake.definitions.entities import Entity
+from twinlake.definitions.sources import Source
+from twinlake.definitions.times import parse_duration_us
+
+# What an aggregate can be; each is exact in every engine and order of arrival.
+FUNCTIONS = ("count", "sum", "mean", "min", "max", "stddev", "first", "last")
+NUMERIC_ONLY = ("sum", "mean", "min", "max", "stddev")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The value of a column in the newest visible row.
+
+    Attributes:
+        column: A column of the source.
+        name: The feature's name; the column's own without it.
+    """
+
+    column: str
+    name: str | None = None
+
+    @property
+    def feature_name(self) -> str:
+        """The name under which the feature is stored and served."""
+        return self.name or self.column
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One function over one column, over one or more windows ``(t - W, t]``.
+
+    Attributes:
+        function: One of count, sum, mean, min, max, stddev (sample), first, last.
+        column: The column it aggregates; a count without one counts rows.
+        windows: Feature name to window length, such as ``{"num_trans_last_10m": "10m"}``.
+    """
+
+    function: str
+    column: str | None = None
+    windows: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature, after a view's declarations were taken apart.
+
+    Attributes:
+        name: Its name.
+        type: Its canonical type.
+        column: The source column that it reads; None for a count of rows.
+        function: The aggregate function; None for a plain column.
+        window_us: The window's length; None for a plain column.
+    """
+
+    name: str
+    type: str
+    column: str | None
+    function: str | None = None
+    window_us: int | None = None
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """Features of one entity from one source.
+
+    Attributes:
+        name: The view's name; its table carries it.
+        entity: What the features are about.
+        source: Where they come from.
+        features: Plain columns and aggregates.
+        ttl: A key whose newest row is older than this has expired values. None: never.
+        hop: Width of a tile. The far end of every window is rounded down to a whole hop counted
+            from the UTC epoch, so a window is never shorter than asked. None: exact windows.
+        max_events_per_key: Needed without a hop: beyond it a window's value is ``overflow``.
+        publish: ``"batch"`` or ``"stream"``: which job keeps the online row fresh.
+        description: For people; no part of the meaning.
+        owner: For people; no part of the meaning.
+    """
+
+    name: str
+    entity: Entity
+    source: Source
+    features: Sequence[Column | Aggregate]
+    ttl: str | None = None
+    hop: str | None = None
+    max_events_per_key: int | None = None
+    publish: str = "batch"
+    description: str = ""
+    owner: str = ""
+
+    @property
+    def ttl_us(self) -> int | None:
+        """The time to live in microseconds."""
+        return None if self.ttl is None else parse_duration_us(self.ttl)
+
+    @property
+    def hop_us(self) -> int | None:
+        """The width of a tile in microseconds."""
+        return None if self.hop is None else parse_duration_us(self.hop)
+
+    def declared(self) -> Iterator[tuple[str, str | None, str | None, str | None]]:
+        """Yield (feature name, column, function, window) as they were written."""
+        for item in self.features:
+            if isinstance(item, Column):
+                yield item.feature_name, item.column, None, None
+            else:
+                for name, window in (item.windows or {}).items():
+                    yield name, item.column, item.function, window
+
+    def select(self, *names: str) -> Selection:
+        """Take some of the view's features, in this order, into a service."""
+        return Selection(self, names)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some features of a view, in the order given."""
+
+    view: FeatureView
+    names: Sequence[str]

@@ -1,0 +1,1 @@
+"""The bodies of the jobs, where lake, online and models meet."""

@@ -1,0 +1,135 @@
+"""Plan and apply: gather what is stored, compare it with the definitions, carry the plan out."""
+
+from __future__ import annotations
+
+import shutil
+
+from twinlake.definitions.documents import Definitions
+from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.times import MIN_US, Interval
+from twinlake.errors import DefinitionError
+from twinlake.flows.project import Project, online_table, view_table
+from twinlake.planning.intervals import merged
+from twinlake.planning.planner import Facts, SourceFacts, ViewFacts, build_plan
+from twinlake.planning.steps import (
+    CreateEventsTable,
+    CreateViewTables,
+    DropTables,
+    Plan,
+    Recompute,
+    Register,
+    Step,
+    Unregister,
+)
+from twinlake.registry.state import Applied, Publication
+
+
+def plan(project: Project) -> Plan:
+    """Plan what apply would do; starts no Spark and writes nothing."""
+    applied = project.registry.current()
+    return _plan(project, applied)
+
+
+def apply(project: Project) -> Plan:
+    """Carry out the plan and register the definitions.
+
+    Tables are made before the registry names them, so a reader never meets a name without a table;
+    an apply that is killed between leaves tables that the next one finds made.
+
+    Raises:
+        AlreadyWritten: Somebody else applied meanwhile; the registry is theirs.
+    """
+    applied = project.registry.current()
+    made = _plan(project, applied)
+    if not made.changes:
+        return made
+    with project.places.exclusively("applier", "registry"):
+        _check_expressions(project)
+        for step in made.steps:
+            _carry_out(project, step)
+        project.registry.write(applied, project.definitions, project.now_us())
+    return made
+
+
+def _plan(project: Project, applied: Applied) -> Plan:
+    facts = _facts(project, applied.definitions)
+    return build_plan(applied.definitions, applied.number, project.definitions, facts)
+
+
+def _facts(project: Project, applied: Definitions) -> Facts:
+    desired = project.definitions
+    sources = {}
+    for name, source in desired.sources.items():
+        landings = project.landings(name)
+        done = landings.all()
+        files = project.input_files(source)
+        sources[name] = SourceFacts(
+            has_table=(project.places.events(name) / "_delta_log").is_dir(),
+            ingest_version=max((landing.version for landing in done), default=0),
+            accepted_rows={landing.version: landing.accepted for landing in done},
+            new_files=[f.rows for f in files if landings.landed_through_us(f) is None],
+        )
+    views = {}
+    for name, view in desired.views.items():
+        present = project.publications(name).all(view_fingerprint(view))
+        before: list[Publication] = []
+        if name in applied.views:
+            before = project.publications(name).all(view_fingerprint(applied.views[name]))
+        views[name] = ViewFacts(
+            has_tables=(project.places.view(view_table(view)) / "_delta_log").is_dir(),
+            covered_until_us=max((p.end_us for p in present), default=MIN_US),
+            events_version=max((p.events_version for p in present), default=0),
+            applied_covered=_hull(before),
+        )
+    return Facts(sources, views, _leftovers(project, applied))
+
+
+def _hull(publications: list[Publication]) -> Interval | None:
+    covered = merged((p.start_us, p.end_us) for p in publications)
+    return Interval(covered[0][0], covered[-1][1]) if covered else None
+
+
+def _leftovers(project: Project, applied: Definitions) -> list[str]:
+    """Find tables that neither what is applied nor what is desired uses."""
+    used = {view_table(view) for view in applied.views.values()}
+    used |= {view_table(view) for view in project.definitions.views.values()}
+    folder = project.places.views
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if project.settings.online_path.exists():
+        there |= set(project.store.tables())
+    return sorted(there - used)
+
+
+def _check_expressions(project: Project) -> None:
+    """Let Spark read every SQL expression against its source's columns, all before any table."""
+    from twinlake.lake.expressions import expression_problems  # noqa: PLC0415 (starts Spark)
+
+    problems = expression_problems(project.spark, project.definitions.sources.values())
+    if problems:
+        raise DefinitionError(problems)
+
+
+def _carry_out(project: Project, step: Step) -> None:
+    from twinlake.lake import events, feature_rows, tables  # noqa: PLC0415 (imports Spark)
+
+    definitions = project.definitions
+    match step:
+        case CreateEventsTable(name):
+            events.create(project.spark, project.places.events(name), definitions.sources[name])
+        case CreateViewTables(name, table):
+            view = definitions.views[name]
+            path = project.places.view(table)
+            tables.create(
+                project.spark, path, feature_rows.columns(view), f"Feature view {name} per event"
+            )
+            project.store.create(online_table(view))
+        case Recompute(name, _, interval, _):
+            from twinlake.flows.publishing import publish  # noqa: PLC0415
+
+            publish(project, definitions.views[name], (interval.start_us, interval.end_us))
+        case DropTables(table):
+            shutil.rmtree(project.places.view(table), ignore_errors=True)
+            if table in project.store.tables():
+                project.store.drop(table)
+        case Register() | Unregister():
+            pass  # the registry's next version holds them

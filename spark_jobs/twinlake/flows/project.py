@@ -1,0 +1,211 @@
+"""An opened project: its definitions, settings, state, and the parts that jobs meet in.
+
+Spark, the online store and MLflow are each started when first needed, so that a command which
+needs none of them is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from twinlake.definitions.checks import check
+from twinlake.definitions.documents import Definitions
+from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.loading import load
+from twinlake.definitions.resolution import view_features
+from twinlake.definitions.services import FeatureService, Model
+from twinlake.definitions.sources import Source
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import InputError, StateError
+from twinlake.java import find_java, jar_files
+from twinlake.online.sqlite import SqliteStore
+from twinlake.online.store import OnlineStore, OnlineTable
+from twinlake.registry.inputs import InputFile, list_files
+from twinlake.registry.places import Places
+from twinlake.registry.state import (
+    Applied,
+    Landings,
+    Publications,
+    Registry,
+    table_name,
+)
+from twinlake.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Tell = Callable[[str], None]
+
+
+class Project:
+    """A project that is open for work; close it, or use it as a context manager.
+
+    Args:
+        settings: What the environment decides.
+        environ: The environment variables.
+        now_us: Gives the present in microseconds since the epoch.
+        tell: Is given progress, one line at a time.
+        sources: Source name to another path than the definition's.
+        spark: A session to use; one is started when needed otherwise.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        environ: Mapping[str, str],
+        now_us: Callable[[], int],
+        tell: Tell,
+        sources: Mapping[str, Path] | None = None,
+        spark: SparkSession | None = None,
+    ) -> None:
+        self.settings = settings
+        self.environ = environ
+        self.now_us = now_us
+        self.tell = tell
+        self.places = Places(settings.state)
+        self._paths = dict(sources or {})
+        self._spark = spark
+        self._store: OnlineStore | None = None
+
+    @cached_property
+    def definitions(self) -> Definitions:
+        """The definitions of ``features.py``, checked as a whole."""
+        definitions = load(self.settings.project)
+        check(definitions)
+        for name in self._paths:
+            if name not in definitions.sources:
+                raise InputError.unknown("source", name, definitions.sources)
+        return definitions
+
+    @property
+    def registry(self) -> Registry:
+        """What was applied."""
+        return Registry(self.settings.state)
+
+    def applied(self) -> Applied:
+        """Give what was applied last.
+
+        Raises:
+            StateError: Nothing was.
+        """
+        applied = self.registry.current()
+        if applied.number == 0:
+            raise StateError(
+                f"nothing is applied in {self.settings.state}",
+                hint="run `twinlake apply` first; `twinlake plan` shows what it does",
+            )
+        return applied
+
+    def view(self, name: str) -> FeatureView:
+        """Give an applied view by name."""
+        views = self.applied().definitions.views
+        if name not in views:
+            raise InputError.unknown("view", name, views)
+        return views[name]
+
+    def service(self, name: str) -> FeatureService:
+        """Give an applied service by name."""
+        services = self.applied().definitions.services
+        if name not in services:
+            raise InputError.unknown("service", name, services)
+        return services[name]
+
+    def model(self, name: str) -> Model:
+        """Give an applied model by name."""
+        models = self.applied().definitions.models
+        if name not in models:
+            raise InputError.unknown("model", name, models)
+        return models[name]
+
+    def landings(self, source: str) -> Landings:
+        """What was landed of a source."""
+        return Landings(self.settings.state, source)
+
+    def publications(self, view: str) -> Publications:
+        """What was published of a view."""
+        return Publications(self.settings.state, view)
+
+    def input_files(self, source: Source) -> list[InputFile]:
+        """List a source's files, each checked against the source's schema."""
+        if source.batch is None:
+            return []
+        path = self._paths.get(source.name)
+        if path is not None and path.name.lower().endswith((".csv", ".csv.gz")):
+            return list_files(source, path.resolve(), "csv")
+        location = path.resolve() if path else self.settings.project / source.batch.path
+        return list_files(source, location, self.input_format(source))
+
+    def input_format(self, source: Source) -> str:
+        """Tell the format of a source's files; a path that ends in .csv overrides the definition."""
+        path = self._paths.get(source.name)
+        if path is not None and path.name.lower().endswith((".csv", ".csv.gz")):
+            return "csv"
+        return source.batch.format if source.batch else "parquet"
+
+    @property
+    def spark(self) -> SparkSession:
+        """The Spark session, started on first use."""
+        if self._spark is None:
+            # Spark is a second of imports, and `get` and `plan` do without it.
+            from twinlake.lake.session import SessionOptions, start  # noqa: PLC0415
+
+            self.tell("starting Spark")
+            java = find_java(self.environ, self.settings.java_home)
+            options = SessionOptions(
+                master=self.settings.spark_master,
+                driver_memory=self.settings.driver_memory,
+                jars=jar_files(self.settings.jars),
+                java_home=java.home,
+                java_options=java.options,
+                shuffle_partitions=self.settings.shuffle_partitions,
+                scratch=self.places.scratch,
+            )
+            self._spark = start(options)
+        return self._spark
+
+    @property
+    def store(self) -> OnlineStore:
+        """The online store, opened on first use."""
+        if self._store is None:
+            self.settings.online_path.parent.mkdir(parents=True, exist_ok=True)
+            self._store = SqliteStore(self.settings.online_path)
+        return self._store
+
+    def close(self) -> None:
+        """Stop what was started."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        if self._spark is not None:
+            self._spark.stop()
+            self._spark = None
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def view_table(view: FeatureView) -> str:
+    """Name a view's tables, offline and online."""
+    return table_name(view.name, view_fingerprint(view))
+
+
+def online_table(view: FeatureView) -> OnlineTable:
+    """Describe the online table of a view."""
+    return OnlineTable(
+        view_table(view),
+        tuple(view.entity.join_keys.items()),
+        tuple((feature.name, feature.type) for feature in view_features(view)),
+    )

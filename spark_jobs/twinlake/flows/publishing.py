@@ -1,0 +1,190 @@
+"""Publish a view: feature rows into Delta, newest rows online, both folded from the events table.
+
+Order: feature rows are appended first, then online rows are written, then the publication is
+written down. Each step may be repeated: the append carries a transaction number, and an online row
+is only replaced by one that reflects more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.times import MAX_US
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import StateError
+from twinlake.flows.project import Project, online_table, view_table
+from twinlake.lake import feature_rows, publication, tables
+from twinlake.online.store import OnlineRow
+from twinlake.planning.intervals import Pair, merged, subtracted
+from twinlake.registry.state import Landing, Publication
+
+# A landing further ahead of the clock than this would order writes by a time that nobody lives in;
+# Keyspaces refuses five minutes.
+_MAX_AHEAD_US = 4 * 60 * 1_000_000
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What a publication has to do."""
+
+    landing: Landing
+    before: int
+    covered: tuple[Pair, ...]
+    missing: tuple[Pair, ...]
+    new_rows: int
+
+
+def publish(project: Project, view: FeatureView, wanted: Pair) -> Publication | None:
+    """Bring a view up to date with its source's events, for an interval of event times.
+
+    Args:
+        project: The project.
+        view: The view.
+        wanted: ``(start_us, end_us]``: event times to compute where they were not yet.
+
+    Returns:
+        What was done; None when the view was up to date.
+
+    Raises:
+        StateError: Another process publishes this view, or time went backwards.
+    """
+    with project.places.exclusively("publisher", view.name):
+        if _due(project, view, wanted) is None:
+            return None
+        finished = _finish_interrupted(project, view)
+        due = _due(project, view, wanted)
+        if due is None:
+            return finished
+        project.tell(f"publishing {view.name}: {due.new_rows:,} new events")
+        return _publish(project, view, due, wanted)
+
+
+def _due(
+    project: Project, view: FeatureView, wanted: Pair, version: int | None = None
+) -> _Due | None:
+    """Find what is due up to an ingest version, the newest by default; None for nothing."""
+    landings = [
+        landing
+        for landing in project.landings(view.source.name).all()
+        if version is None or landing.version <= version
+    ]
+    if not landings:
+        return None
+    done = project.publications(view.name).all(view_fingerprint(view))
+    before = max((publication.events_version for publication in done), default=0)
+    covered = merged((publication.start_us, publication.end_us) for publication in done)
+    missing = subtracted(wanted, covered)
+    new_rows = sum(landing.accepted for landing in landings if landing.version > before)
+    if not missing and landings[-1].version <= before:
+        return None
+    return _Due(landings[-1], before, covered, missing, new_rows)
+
+
+def _publish(project: Project, view: FeatureView, due: _Due, wanted: Pair) -> Publication:
+    number = project.publications(view.name).next_number()
+    write_us = _write_us(project, due.landing)
+    commit, superseding = _append_feature_rows(project, view, due, number, wanted)
+    done = Publication(
+        number=number,
+        fingerprint=view_fingerprint(view),
+        events_version=due.landing.version,
+        start_us=wanted[0],
+        end_us=wanted[1],
+        feature_rows=commit.rows,
+        table_version=commit.version,
+        online_rows=_write_online_rows(project, view, due, write_us),
+        write_us=write_us,
+        superseding=superseding,
+    )
+    project.publications(view.name).write(done)
+    return done
+
+
+def _finish_interrupted(project: Project, view: FeatureView) -> Publication | None:
+    """Finish a publication whose rows were committed but that was not written down.
+
+    It is finished as it was begun, at its own version: its number is spent, and what came since is
+    the next one's work.
+    """
+    number = project.publications(view.name).next_number()
+    path = project.places.view(view_table(view))
+    for commit in tables.commits(project.spark, path, 10):
+        if commit.metadata.get("publication") == number:
+            start_us, end_us = commit.metadata["wanted"]
+            due = _due(project, view, (start_us, end_us), commit.metadata["ingest_version"])
+            if due is not None:
+                project.tell(f"publishing {view.name}: finishing what was interrupted")
+                return _publish(project, view, due, (start_us, end_us))
+    return None
+
+
+def _write_us(project: Project, landing: Landing) -> int:
+    """Give the write timestamp of rows that reflect a landing: its commit's own time."""
+    write_us = landing.landed_us or 0
+    ahead_us = write_us - project.now_us()
+    if ahead_us > _MAX_AHEAD_US:
+        raise StateError(
+            f"the newest commit lies {ahead_us // 1_000_000} s ahead of this machine's clock",
+            hint="set the clock right; nothing was published",
+        )
+    return write_us
+
+
+def _append_feature_rows(
+    project: Project, view: FeatureView, due: _Due, number: int, wanted: Pair
+) -> tuple[tables.Commit, bool]:
+    """Append feature rows; give the commit, and whether some of them supersede others."""
+    spark, path = project.spark, project.places.view(view_table(view))
+    work = feature_rows.Work(due.before, due.landing.version, due.covered, due.missing)
+    frame = feature_rows.relevant_events(spark, project.places.events(view.source.name), view, work)
+    accepted = sum(landing.accepted for landing in project.landings(view.source.name).all())
+    rows = accepted if due.missing else due.new_rows
+    parts = feature_rows.parts_for(rows, spark.sparkContext.defaultParallelism)
+    tables.append(
+        feature_rows.compute(frame, view, work, parts),
+        path,
+        writer=f"twinlake/publisher/{view_table(view)}",
+        number=number,
+        metadata={
+            "publication": number,
+            "ingest_version": due.landing.version,
+            "wanted": list(wanted),
+        },
+    )
+    commit = tables.last_commit(spark, path)
+    return commit, feature_rows.count_superseding(spark, path, work) > 0
+
+
+def _write_online_rows(project: Project, view: FeatureView, due: _Due, write_us: int) -> int:
+    """Write the rows of touched keys and give how many the store took."""
+    if due.landing.version <= due.before:
+        return 0
+    spark, path = project.spark, project.places.events(view.source.name)
+    folding = publication.Folding(
+        after_version=due.before,
+        version=due.landing.version,
+        version_us=due.landing.landed_us or MAX_US,
+        fingerprint=bytes.fromhex(view_fingerprint(view)),
+        table_id=bytes.fromhex(tables.table_id(spark, path).replace("-", "")),
+    )
+    parts = feature_rows.parts_for(due.new_rows, spark.sparkContext.defaultParallelism)
+    folded = publication.online_rows(spark, path, view, folding, parts)
+    rows = publication.rows_at_driver(folded, view)
+    report = project.store.write(online_table(view), _stamped(rows, write_us))
+    return report.applied + report.skipped
+
+
+def _stamped(rows: Iterator[publication.FoldedRow], write_us: int) -> Iterator[OnlineRow]:
+    for row in rows:
+        yield OnlineRow(
+            row.key,
+            row.values,
+            row.event_us,
+            row.known_us,
+            row.valid_until_us,
+            row.state,
+            write_us,
+        )
+

@@ -1,0 +1,1 @@
+"""The arithmetic that every engine shares, on numpy arrays. Imports numpy and nothing else."""

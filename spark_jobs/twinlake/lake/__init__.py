@@ -1,0 +1,1 @@
+"""How on Spark and Delta. The only package that imports pyspark."""

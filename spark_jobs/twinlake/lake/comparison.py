@@ -1,0 +1,73 @@
+"""Bring events, feature rows and served rows of the same keys together for a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
+
+from twinlake.definitions.resolution import needed_columns, view_features
+from twinlake.definitions.views import FeatureView
+from twinlake.lake import events, tables
+from twinlake.lake.feature_rows import newest_versions
+
+Compare = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+# A worker holds a part as Python objects, some hundred bytes a cell.
+_ROWS_PER_PART = 100_000
+
+
+def sides(
+    spark: SparkSession, view: FeatureView, events_path: Path, view_path: Path, served_file: Path
+) -> DataFrame:
+    """Give the three sides of a comparison as one frame, told apart by ``side``.
+
+    Args:
+        spark: The session.
+        view: The view.
+        events_path: Its source's events table.
+        view_path: Its feature view table.
+        served_file: A Parquet file of what is stored and served online, one row per key.
+    """
+    keys = list(view.entity.join_keys)
+    micros = {
+        "event_us": F.unix_micros("_event_timestamp"),
+        "known_us": F.unix_micros("_known_timestamp"),
+    }
+    happened = events.accepted(spark, events_path, view.source).select(
+        F.lit(0).alias("side"),
+        *keys,
+        *(column.alias(name) for name, column in micros.items()),
+        F.col("_hash_a").alias("hash_a"),
+        F.col("_hash_b").alias("hash_b"),
+        F.col("_version").alias("version"),
+        F.col("_row").alias("row"),
+        *(F.col(tables.quoted(name)).alias(f"c_{name}") for name in needed_columns(view)),
+    )
+    offline = newest_versions(tables.read(spark, view_path), keys).select(
+        F.lit(1).alias("side"),
+        *keys,
+        F.unix_micros("event_timestamp").alias("event_us"),
+        F.unix_micros("_known_timestamp").alias("known_us"),
+        F.col("_event_version").alias("version"),
+        F.col("_event_row").alias("row"),
+        *(F.col(feature.name).alias(f"f_{feature.name}") for feature in view_features(view)),
+    )
+    online = spark.read.parquet(str(served_file)).withColumn("side", F.lit(2))
+    return happened.unionByName(offline, allowMissingColumns=True).unionByName(
+        online, allowMissingColumns=True
+    )
+
+
+def run(
+    frame: DataFrame, keys: Sequence[str], rows: int, compare: Compare, schema: str
+) -> list[dict[str, object]]:
+    """Compare part by part, all rows of a key together, and gather the reports.
+
+    Reports are a few totals and at most some dozen differences a part.
+    """
+    parts = max(2, -(-rows // _ROWS_PER_PART))
+    reports = frame.repartition(parts, *keys).mapInArrow(compare, schema)
+    return [row.asDict() for row in reports.collect()]

@@ -1,0 +1,103 @@
+"""The events table of a source: what happened, row by row, with the gate's verdict on each.
+
+Columns, system columns first so that Delta keeps statistics of them:
+
+    _event_timestamp  timestamp      when it happened; null where that could not be read
+    _known_timestamp  timestamp      when it became known
+    _verdict          string         accepted, duplicate or quarantined
+    _version, _row    bigint         the row's ingest sequence: the version that its batch was
+                                     written as, and a number unique in it; no later commit
+                                     undercuts it
+    _hash_a, _hash_b  bigint         128 bits over all columns as they arrived; the last tie-break
+    _batch            string         the batch that the row came with
+    _reasons          array<string>  why it is quarantined
+    _raw              binary         the row as it came, where it could not be read
+    _origin           string         the file or topic it came from
+    _partition, _offset              its place there
+    _replay_of        string         the sequence of the quarantined row that it replays
+    ...                              the source's columns, as they arrived
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
+
+from pathlib import Path
+
+from twinlake.definitions.resolution import derived_columns, raw_columns
+from twinlake.definitions.sources import Source
+from twinlake.definitions.types import Field
+from twinlake.lake import tables
+
+ACCEPTED, DUPLICATE, QUARANTINED = "accepted", "duplicate", "quarantined"
+SYSTEM_COLUMNS = (
+    Field("_event_timestamp", "timestamp"),
+    Field("_known_timestamp", "timestamp"),
+    Field("_verdict", "string"),
+    Field("_version", "bigint"),
+    Field("_row", "bigint"),
+    Field("_hash_a", "bigint"),
+    Field("_hash_b", "bigint"),
+    Field("_batch", "string"),
+    Field("_reasons", "array<string>"),
+    Field("_raw", "binary"),
+    Field("_origin", "string"),
+    Field("_partition", "int"),
+    Field("_offset", "bigint"),
+    Field("_replay_of", "string"),
+)
+# What orders the rows of a key: law 2, newest last.
+ORDER = ("_event_timestamp", "_known_timestamp", "_hash_a", "_hash_b")
+
+
+def columns(source: Source) -> tuple[Field, ...]:
+    """Give the columns of a source's events table."""
+    raw = tuple(Field(name, kind) for name, kind in raw_columns(source).items())
+    return SYSTEM_COLUMNS + raw
+
+
+def create(spark: SparkSession, path: Path, source: Source) -> None:
+    """Create the events table of a source unless it is there."""
+    comment = f"Every row of source {source.name} with its verdict"
+    tables.create(spark, path, columns(source), comment)
+
+
+def derive(frame: DataFrame, source: Source) -> DataFrame:
+    """Add a source's derived columns."""
+    types = derived_columns(source)
+    return frame.withColumns(
+        {name: F.expr(column.sql).cast(types[name]) for name, column in source.with_columns.items()}
+    )
+
+
+def accepted(
+    spark: SparkSession, path: Path, source: Source, version: int | None = None
+) -> DataFrame:
+    """Read the rows that take part in features.
+
+    Args:
+        spark: The session.
+        path: The events table.
+        source: Its source.
+        version: Only rows whose ingest version is not greater. It filters the table as it is
+            now, so it does not depend on what the log still holds.
+
+    Returns:
+        Accepted rows that fulfil ``where``, with system, raw and derived columns.
+    """
+    frame = tables.read(spark, path).where(F.col("_verdict") == ACCEPTED)
+    if version is not None:
+        frame = frame.where(F.col("_version") <= version)
+    frame = derive(frame, source)
+    return frame if source.where is None else frame.where(F.expr(source.where))
+
+
+def row_hash(names: list[str]) -> tuple[Column, Column]:
+    """Hash a row's columns to two times 64 bits.
+
+    xxhash64 passes over nulls, so ``("a", null)`` and ``(null, "a")`` would be one; telling for
+    each column whether it is null keeps them apart.
+    """
+    parts = [part for name in names for part in (F.col(name).isNull(), F.col(name))]
+    return F.xxhash64(*parts), F.xxhash64(F.lit(0x5DEECE66D), *parts)

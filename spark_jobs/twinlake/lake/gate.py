@@ -1,0 +1,102 @@
+"""The gate: expectations as Spark predicates, and the reasons why a row does not pass.
+
+Each predicate agrees with what Great Expectations says of the same row; a null passes all of them
+but ``not_be_null``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
+
+from twinlake.definitions.expectations import Expectation
+from twinlake.definitions.types import FLOAT_TYPES
+
+Arguments = dict[str, Any]
+
+
+def passes(expectation: Expectation) -> Column:
+    """Compile an expectation into a predicate: true where a row passes, never null."""
+    predicate = _PREDICATES[expectation.type](expectation.arguments)
+    return F.coalesce(predicate, F.lit(True))
+
+
+def finite(name: str) -> Column:
+    """A predicate that is true where a floating-point column is a number or null."""
+    column = F.col(name)
+    infinite = column.isin(float("inf"), float("-inf"))
+    return F.coalesce(~(F.isnan(column) | infinite), F.lit(True))
+
+
+def reasons(rules: Sequence[tuple[str, Column]]) -> Column:
+    """Gather the texts of the rules that a row breaks; null where it breaks none.
+
+    Args:
+        rules: Text and predicate of each rule; predicates are never null.
+    """
+    if not rules:
+        return F.lit(None).cast("array<string>")
+    clean = rules[0][1]
+    for _, predicate in rules[1:]:
+        clean = clean & predicate
+    broken = F.array_compact(F.array(*(F.when(~predicate, F.lit(text)) for text, predicate in rules)))
+    # Almost every row is clean, and for those no array is built.
+    return F.when(clean, F.lit(None).cast("array<string>")).otherwise(broken)
+
+
+def finite_rules(columns: dict[str, str]) -> list[tuple[str, Column]]:
+    """Give one rule per floating-point column: NaN and infinities do not pass."""
+    return [
+        (f"{name}: not a finite number", finite(name))
+        for name, kind in columns.items()
+        if kind in FLOAT_TYPES
+    ]
+
+
+def expectation_rules(expectations: Sequence[Expectation]) -> list[tuple[str, Column]]:
+    """Give one rule per declared expectation."""
+    return [(str(expectation), passes(expectation)) for expectation in expectations]
+
+
+def _between(arguments: Arguments) -> Column:
+    column = F.col(arguments["column"])
+    predicate = F.lit(True)
+    low, high = arguments.get("min_value"), arguments.get("max_value")
+    if low is not None:
+        above = column > F.lit(low) if arguments.get("strict_min") else column >= F.lit(low)
+        predicate = predicate & above
+    if high is not None:
+        below = column < F.lit(high) if arguments.get("strict_max") else column <= F.lit(high)
+        predicate = predicate & below
+    return predicate
+
+
+def _lengths_between(arguments: Arguments) -> Column:
+    length = F.length(F.col(arguments["column"]))
+    predicate = F.lit(True)
+    if arguments.get("min_value") is not None:
+        predicate = predicate & (length >= F.lit(arguments["min_value"]))
+    if arguments.get("max_value") is not None:
+        predicate = predicate & (length <= F.lit(arguments["max_value"]))
+    return predicate
+
+
+def _greater(arguments: Arguments) -> Column:
+    left, right = F.col(arguments["column_A"]), F.col(arguments["column_B"])
+    return left >= right if arguments.get("or_equal") else left > right
+
+
+_PREDICATES: dict[str, Callable[[Arguments], Column]] = {
+    "expect_column_values_to_not_be_null": lambda a: F.col(a["column"]).isNotNull(),
+    "expect_column_values_to_be_null": lambda a: F.col(a["column"]).isNull(),
+    "expect_column_values_to_be_between": _between,
+    "expect_column_values_to_be_in_set": lambda a: F.col(a["column"]).isin(*a["value_set"]),
+    "expect_column_values_to_not_be_in_set": lambda a: ~F.col(a["column"]).isin(*a["value_set"]),
+    "expect_column_values_to_match_regex": lambda a: F.col(a["column"]).rlike(a["regex"]),
+    "expect_column_values_to_not_match_regex": lambda a: ~F.col(a["column"]).rlike(a["regex"]),
+    "expect_column_value_lengths_to_be_between": _lengths_between,
+    "expect_column_pair_values_a_to_be_greater_than_b": _greater,
+}

@@ -1,0 +1,212 @@
+"""Land a batch: every row with a verdict, in one commit to the events table.
+
+Identity: same id and same bytes is a duplicate; same id and other bytes is quarantined. Of several
+rows in a batch that claim a new id, the one with the smallest hash and then the first place wins,
+whatever the order in which they were read. A quarantined row claims no id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
+
+from twinlake.definitions.resolution import raw_columns
+from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
+from twinlake.definitions.times import MAX_US, parse_duration_us
+from twinlake.lake import events, gate, rows, tables
+
+# Times that nothing can come before: meters and cards are younger, and Spark and Cassandra both
+# hold it.
+_EARLIEST_US = -2_208_988_800_000_000  # 1900-01-01
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Files to read, and which of their event times.
+
+    Attributes:
+        paths: The files.
+        after_us: Rows up to this event timestamp were landed before; None when none were.
+    """
+
+    paths: Sequence[str]
+    after_us: int | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What to land, and as what.
+
+    Attributes:
+        name: Identifies the batch in its rows and in the commit.
+        version: The ingest version that its rows carry.
+        portions: What to read.
+        file_format: ``parquet`` or ``csv``.
+        through_us: Rows up to this event timestamp take part, it included.
+        landed_us: When the landing began; what "ahead of time" is measured by.
+        key_columns: Join keys of the views on the source; a row without them is of no use.
+    """
+
+    name: str
+    version: int
+    portions: Sequence[Portion]
+    file_format: str
+    through_us: int
+    landed_us: int
+    key_columns: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Rows of a batch by verdict, and the newest accepted event."""
+
+    accepted: int
+    duplicate: int
+    quarantined: int
+    newest_event_us: int | None
+
+    @property
+    def read(self) -> int:
+        """Rows read: the sum of all verdicts."""
+        return self.accepted + self.duplicate + self.quarantined
+
+
+def land(spark: SparkSession, path: Path, source: Source, batch: Batch) -> None:
+    """Append a batch to the events table, in one commit; landing it twice changes nothing."""
+    judged = _judge(_incoming(spark, source, batch), source, batch)
+    frame = _settle_identities(spark, path, source, judged)
+    system = {
+        "_version": F.lit(batch.version).cast("bigint"),
+        "_row": F.monotonically_increasing_id(),
+        "_batch": F.lit(batch.name),
+        "_partition": F.lit(None).cast("int"),
+        "_replay_of": F.lit(None).cast("string"),
+    }
+    ordered = [tables.quoted(column.name) for column in events.columns(source)]
+    tables.append(
+        frame.withColumns(system).select(*ordered),
+        path,
+        writer=f"twinlake/lander/{source.name}",
+        number=batch.version,
+        metadata={"batch": batch.name, "ingest_version": batch.version},
+    )
+
+
+def verdicts(spark: SparkSession, path: Path, version: int) -> Verdicts | None:
+    """Count what a landed batch came to; None when there is no such batch."""
+    found = (
+        tables.read(spark, path)
+        .where(F.col("_version") == version)
+        .groupBy("_verdict")
+        .agg(F.count("*").alias("rows"), F.max(F.unix_micros("_event_timestamp")).alias("newest"))
+        .collect()
+    )
+    if not found:
+        return None
+    count = {row._verdict: row.rows for row in found}
+    newest = {row._verdict: row.newest for row in found}
+    return Verdicts(
+        count.get(events.ACCEPTED, 0),
+        count.get(events.DUPLICATE, 0),
+        count.get(events.QUARANTINED, 0),
+        newest.get(events.ACCEPTED),
+    )
+
+
+def _incoming(spark: SparkSession, source: Source, batch: Batch) -> DataFrame:
+    """Read the rows that the batch takes in, with derived columns and event timestamp."""
+    frames = []
+    for portion in batch.portions:
+        frame = rows.read_files(spark, source, portion.paths, batch.file_format)
+        frame = events.derive(frame, source)
+        frame = frame.withColumn("_event_timestamp", F.col(tables.quoted(source.event_timestamp)))
+        # A row whose time cannot be read belongs to no interval; it comes with the first portion.
+        event_us = F.unix_micros("_event_timestamp")
+        if portion.after_us is not None:
+            frame = frame.where(event_us > portion.after_us)
+        if batch.through_us < MAX_US:
+            in_time = event_us <= batch.through_us
+            frame = frame.where(in_time | event_us.isNull() if portion.after_us is None else in_time)
+        frames.append(frame)
+    return reduce(DataFrame.unionByName, frames)
+
+
+def _known(source: Source) -> Column:
+    # Loaded history stays "known when it happened": its arrival says nothing about it.
+    if source.known in {KNOWN_AT_EVENT, KNOWN_AT_ARRIVAL}:
+        return F.col("_event_timestamp")
+    return F.col(tables.quoted(source.known))
+
+
+def _judge(frame: DataFrame, source: Source, batch: Batch) -> DataFrame:
+    """Add known time, hashes and the reasons for which a row is quarantined."""
+    hash_a, hash_b = events.row_hash(list(raw_columns(source)))
+    needed = dict.fromkeys([*source.event_id_columns, *batch.key_columns])
+    event_us = F.unix_micros("_event_timestamp")
+    limit_us = batch.landed_us + parse_duration_us(source.max_ahead)
+    rules = [
+        ("no event timestamp", F.col("_event_timestamp").isNotNull()),
+        ("no known timestamp", F.col("_known_timestamp").isNotNull()),
+        ("event timestamp before 1900", F.coalesce(event_us >= _EARLIEST_US, F.lit(True))),
+        (
+            f"event timestamp more than {source.max_ahead} ahead of its landing",
+            F.coalesce(event_us <= limit_us, F.lit(True)),
+        ),
+        *((f"{name}: a key must not be null", F.col(name).isNotNull()) for name in needed),
+        *gate.finite_rules(raw_columns(source)),
+        *gate.expectation_rules(source.expectations),
+    ]
+    frame = frame.withColumn("_known_timestamp", _known(source))
+    frame = frame.withColumns({"_hash_a": hash_a, "_hash_b": hash_b})
+    # A row that could not be read says why; what else its nulls break would only distract.
+    return frame.withColumn(
+        "_reasons", F.coalesce(F.col(rows.UNREADABLE), gate.reasons(rules))
+    ).drop(rows.UNREADABLE)
+
+
+def _settle_identities(
+    spark: SparkSession, path: Path, source: Source, judged: DataFrame
+) -> DataFrame:
+    """Give every row its verdict.
+
+    Only identities that more than one row claims are looked at row by row; they are few, and
+    Spark broadcasts them, so the wide rows are not shuffled.
+    """
+    identity = list(source.event_id_columns) or ["_hash_a", "_hash_b"]
+    clean = F.col("_reasons").isNull()
+    place = F.struct("_hash_a", "_hash_b", "_origin", "_offset")
+    claims = judged.where(clean).select(*identity, place.alias("claim"), F.lit(0).alias("landed"))
+    landed = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
+    landed = landed.select(*identity, place.alias("claim"), F.lit(1).alias("landed"))
+    contested = (
+        claims.unionByName(landed)
+        .groupBy(*identity)
+        .agg(
+            F.count("*").alias("_claims"),
+            F.sum("landed").alias("_landed"),
+            # A landed row outranks every new one, hence the 1 - landed in front.
+            F.min(F.struct((1 - F.col("landed")).alias("rank"), "claim")).alias("_winner"),
+        )
+        .where((F.col("_claims") > 1) & (F.col("_claims") > F.col("_landed")))
+    )
+    frame = judged.join(contested, identity, "left")
+    winner = F.col("_winner.claim")
+    is_winner = (F.col("_landed") == 0) & (winner == place)
+    same_bytes = (winner["_hash_a"] == F.col("_hash_a")) & (winner["_hash_b"] == F.col("_hash_b"))
+    verdict = (
+        F.when(~clean, events.QUARANTINED)
+        .when(F.col("_claims").isNull() | is_winner, events.ACCEPTED)
+        .when(same_bytes, events.DUPLICATE)
+        .otherwise(events.QUARANTINED)
+    )
+    named = ", ".join(source.event_id_columns) or "row"
+    conflict = F.array(F.lit(f"{named}: another row with other content has this identity"))
+    verdict_reasons = F.when(
+        clean & (verdict == events.QUARANTINED), conflict
+    ).otherwise(F.col("_reasons"))
+    return frame.withColumn("_verdict", verdict).withColumn("_reasons", verdict_reasons)

@@ -1,0 +1,204 @@
+"""The point-in-time join: a spine with a service's features as of each of its rows.
+
+Events and spine go as one narrow union, cut by key, to Arrow workers, where the kernel answers for
+all views of an entity in one pass. Nothing is joined by inequality and nothing is ranked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
+
+from twinlake.definitions.resolution import all_columns
+from twinlake.definitions.types import Field
+from twinlake.definitions.views import FeatureView
+from twinlake.kernel.events import Queries
+from twinlake.kernel.views import MISSING, NOT_YET_KNOWN, STATUSES, ViewShape
+from twinlake.lake import arrays, events, tables
+from twinlake.lake.vectors import vectors
+
+EVENT_TIMESTAMP = "event_timestamp"
+_SPINE = -1
+_PAYLOAD = "p_"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The features that a service takes from one view.
+
+    Attributes:
+        view: The view.
+        names: Its features, in the service's order.
+        events_path: The events table of its source.
+        version: Events up to this ingest version count.
+    """
+
+    view: FeatureView
+    names: Sequence[str]
+    events_path: Path
+    version: int
+
+
+@dataclass(frozen=True)
+class _WorkerView:
+    shape: ViewShape
+    source: int
+    prefix: str
+
+
+def status_column(view_name: str) -> str:
+    """Name the column that says what became of a view in each row."""
+    return f"{view_name}__status"
+
+
+def matched_column(view_name: str) -> str:
+    """Name the column that holds the event timestamp matched in each row."""
+    return f"{view_name}__event_timestamp"
+
+
+def join(spark: SparkSession, spine: DataFrame, taken: Sequence[Taken], parts: int) -> DataFrame:
+    """Join a spine to a service's features, as of each row's ``event_timestamp``.
+
+    A row sees events with ``e <= t`` that were known at ``t``. No spine row is merged or dropped,
+    whatever its neighbours; a row with a null key gets status ``missing``.
+
+    Args:
+        spark: The session.
+        spine: Join keys, ``event_timestamp`` and anything else; all of it is kept.
+        taken: What to join, per view.
+        parts: Into how many parts to cut the keys.
+
+    Returns:
+        The spine's columns, the features in order, and per view its status and matched event.
+    """
+    by_entity: dict[tuple[str, ...], list[Taken]] = {}
+    for item in taken:
+        by_entity.setdefault(tuple(item.view.entity.join_keys), []).append(item)
+    frame = spine
+    for keys, items in by_entity.items():
+        frame = _join_entity(spark, frame, keys, items, parts)
+    features = [name for item in taken for name in item.names]
+    marks = [mark(item.view.name) for item in taken for mark in (status_column, matched_column)]
+    return frame.select(*(tables.quoted(n) for n in (*spine.columns, *features, *marks)))
+
+
+def _join_entity(
+    spark: SparkSession, spine: DataFrame, keys: tuple[str, ...], items: list[Taken], parts: int
+) -> DataFrame:
+    sources = {item.view.source.name: item for item in items}
+    order = list(sources)
+    frames = [_spine_side(spine, keys)]
+    for position, (name, item) in enumerate(sources.items()):
+        same = [ViewShape.of(i.view, i.names) for i in items if i.view.source.name == name]
+        needed = dict.fromkeys(column for shape in same for column in shape.columns)
+        frames.append(_event_side(spark, item, position, keys, list(needed)))
+    union = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
+    views = []
+    for item in items:
+        position = order.index(item.view.source.name)
+        views.append(_WorkerView(ViewShape.of(item.view, item.names), position, f"s{position}_"))
+    payload = spine.columns
+    schema = [f"{tables.quoted(name)} {kind}" for name, kind in spine.dtypes]
+    schema += [f"{tables.quoted(field.name)} {field.type}" for field in _added(items)]
+
+    def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return _answer(batches, keys, payload, views)
+
+    return union.repartition(parts, *keys).mapInArrow(of_part, ", ".join(schema))
+
+
+def _added(items: Sequence[Taken]) -> list[Field]:
+    fields = []
+    for item in items:
+        shape = ViewShape.of(item.view, item.names)
+        fields += [Field(feature.name, feature.type) for feature in shape.features]
+        fields += [
+            Field(status_column(item.view.name), "string"),
+            Field(matched_column(item.view.name), "timestamp"),
+        ]
+    return fields
+
+
+def _spine_side(spine: DataFrame, keys: Sequence[str]) -> DataFrame:
+    time = F.unix_micros(EVENT_TIMESTAMP)
+    return spine.select(
+        *keys,
+        F.lit(_SPINE).alias("side"),
+        time.alias("event_us"),
+        time.alias("known_us"),
+        F.lit(0).cast("bigint").alias("hash_a"),
+        F.lit(0).cast("bigint").alias("hash_b"),
+        *(F.col(tables.quoted(name)).alias(_PAYLOAD + name) for name in spine.columns),
+    )
+
+
+def _event_side(
+    spark: SparkSession, item: Taken, position: int, keys: Sequence[str], needed: list[str]
+) -> DataFrame:
+    frame = events.accepted(spark, item.events_path, item.view.source, item.version)
+    for key in keys:
+        frame = frame.where(F.col(key).isNotNull())
+    return frame.select(
+        *keys,
+        F.lit(position).alias("side"),
+        F.unix_micros("_event_timestamp").alias("event_us"),
+        F.unix_micros("_known_timestamp").alias("known_us"),
+        F.col("_hash_a").alias("hash_a"),
+        F.col("_hash_b").alias("hash_b"),
+        *(F.col(tables.quoted(name)).alias(f"s{position}_{name}") for name in needed),
+    )
+
+
+def _answer(
+    batches: Iterable[pa.RecordBatch],
+    keys: Sequence[str],
+    payload: Sequence[str],
+    views: Sequence[_WorkerView],
+) -> Iterator[pa.RecordBatch]:
+    """Answer for the spine rows of one part."""
+    table = arrays.gather(batches)
+    if table is None:
+        return
+    codes, count = arrays.key_codes(table, keys)
+    side = arrays.integers(table, "side")
+    asked = np.flatnonzero(side == _SPINE)
+    if not len(asked):
+        return
+    spine = table.take(pa.array(asked)).combine_chunks()
+    queries = Queries.at(codes[asked], arrays.integers(spine, "event_us"))
+    out = [arrays.chunk(spine, _PAYLOAD + name) for name in payload]
+    names = list(payload)
+    for position in sorted({view.source for view in views}):
+        of_source = [view for view in views if view.source == position]
+        columns: Mapping[str, str] = {
+            name: view.prefix + name for view in of_source for name in view.shape.columns
+        }
+        chosen = np.flatnonzero(side == position)
+        rows = table.take(pa.array(chosen)).combine_chunks()
+        happened, rows = arrays.sorted_events(rows, codes[chosen], count, columns)
+        for view in of_source:
+            found = vectors(happened, rows, queries, view.shape, view.prefix)
+            out += [*found.columns, arrays.status_names(found.status, STATUSES)]
+            matched = arrays.instants(found.event_us)
+            out.append(_null_where(matched, np.isin(found.status, (MISSING, NOT_YET_KNOWN))))
+            names += [feature.name for feature in view.shape.features]
+            names += [status_column(view.shape.name), matched_column(view.shape.name)]
+    yield from pa.Table.from_arrays(out, names).to_batches(max_chunksize=65_536)
+
+
+def _null_where(array: pa.Array, absent: np.ndarray) -> pa.Array:  # type: ignore[type-arg]
+    rows = np.arange(len(array), dtype=np.int64)
+    return arrays.take(array, np.where(absent, -1, rows))
+
+
+def key_types(view: FeatureView) -> dict[str, str]:
+    """Give the types that a spine's key columns must have for a view."""
+    types = all_columns(view.source)
+    return {name: types[name] for name in view.entity.join_keys}

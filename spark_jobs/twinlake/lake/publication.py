@@ -1,0 +1,164 @@
+"""Online rows: every touched key's newest row and state, folded from the events table.
+
+A row is a pure function of the view, the events table and an ingest version. It is never made from
+a bare batch, so it does not matter by which path or in which order events arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
+
+from twinlake.definitions.times import to_datetime
+from twinlake.definitions.resolution import needed_columns, view_features
+from twinlake.definitions.views import FeatureView
+from twinlake.kernel.events import NEVER_US, Queries
+from twinlake.kernel.expiry import valid_until_us
+from twinlake.kernel.state import Provenance, fold
+from twinlake.kernel.views import ViewShape
+from twinlake.lake import arrays, events, tables
+from twinlake.lake.vectors import vectors
+
+_PREFIX = "c_"
+_SYSTEM = ("event_us", "known_us", "valid_until_us", "state")
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What to fold, and as what.
+
+    Attributes:
+        after_version: Only keys with events after this ingest version; 0 for all keys.
+        version: Fold events up to this ingest version.
+        version_us: When that version was committed.
+        fingerprint: The view's meaning, 16 bytes.
+        table_id: The events table's identifier, 16 bytes.
+    """
+
+    after_version: int
+    version: int
+    version_us: int
+    fingerprint: bytes
+    table_id: bytes
+
+
+def online_rows(
+    spark: SparkSession, path: Path, view: FeatureView, folding: Folding, parts: int
+) -> DataFrame:
+    """Fold the events of touched keys into one row per key.
+
+    Returns:
+        Join keys, features (timestamps as microseconds), ``event_us``, ``known_us``,
+        ``valid_until_us`` and ``state``.
+    """
+    shape = ViewShape.of(view)
+    keys = list(shape.keys)
+    frame = events.accepted(spark, path, view.source, folding.version)
+    for key in keys:
+        frame = frame.where(F.col(key).isNotNull())
+    if folding.after_version:
+        touched = frame.where(F.col("_version") > folding.after_version).select(*keys).distinct()
+        frame = frame.join(touched, keys, "left_semi")
+    narrow = frame.select(
+        *keys,
+        F.unix_micros("_event_timestamp").alias("event_us"),
+        F.unix_micros("_known_timestamp").alias("known_us"),
+        F.col("_hash_a").alias("hash_a"),
+        F.col("_hash_b").alias("hash_b"),
+        *(F.col(tables.quoted(name)).alias(_PREFIX + name) for name in needed_columns(view)),
+    )
+
+    def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return _fold_part(batches, shape, folding)
+
+    return narrow.repartition(parts, *keys).mapInArrow(of_part, _schema(view))
+
+
+def _schema(view: FeatureView) -> str:
+    columns = [f"{tables.quoted(name)} {kind}" for name, kind in view.entity.join_keys.items()]
+    columns += [f"{tables.quoted(f.name)} {_wire_type(f.type)}" for f in view_features(view)]
+    columns += [f"{name} bigint" for name in _SYSTEM[:3]]
+    return ", ".join([*columns, "state binary"])
+
+
+def _wire_type(type_name: str) -> str:
+    # Spark hands timestamps to Python in the machine's zone; as integers they stay what they are.
+    return "bigint" if type_name == "timestamp" else type_name
+
+
+def _fold_part(
+    batches: Iterable[pa.RecordBatch], shape: ViewShape, folding: Folding
+) -> Iterator[pa.RecordBatch]:
+    table = arrays.gather(batches)
+    if table is None:
+        return
+    codes, count = arrays.key_codes(table, shape.keys)
+    held = {name: _PREFIX + name for name in shape.columns}
+    happened, table = arrays.sorted_events(table, codes, count, held)
+    keys = np.arange(count, dtype=np.int64)
+    ends = np.searchsorted(happened.key, keys, side="right")
+    starts = np.searchsorted(happened.key, keys)
+    visible_us = np.maximum(happened.event_us, happened.known_us)
+    all_visible_us = np.maximum.reduceat(visible_us, starts)
+    known_by_us = np.maximum.reduceat(happened.known_us, starts)
+    newest_us = happened.event_us[ends - 1]
+    found = vectors(happened, table, Queries(keys, newest_us, known_by_us), shape, _PREFIX)
+    until = valid_until_us(
+        happened, Queries.at(keys, newest_us), shape.windows_us, shape.hop_us, shape.ttl_us
+    )
+    states = fold(
+        happened,
+        np.minimum(all_visible_us, folding.version_us),
+        shape.state,
+        Provenance(folding.fingerprint, folding.table_id, folding.version),
+    )
+    first = pa.array(starts)
+    out = [arrays.chunk(table, name).take(first) for name in shape.keys]
+    for feature, column in zip(shape.features, found.columns, strict=True):
+        out.append(column.cast(pa.int64()) if feature.type == "timestamp" else column)
+    out += [pa.array(newest_us), pa.array(happened.known_us[ends - 1])]
+    out += [pa.array(until, mask=until == NEVER_US), pa.array(states, pa.binary())]
+    names = [*shape.keys, *(feature.name for feature in shape.features), *_SYSTEM]
+    # Few rows at a time: states weigh kilobytes each.
+    yield from pa.Table.from_arrays(out, names).to_batches(max_chunksize=2_000)
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedRow:
+    """One key's row as it arrives at the driver."""
+
+    key: tuple[Any, ...]
+    values: tuple[Any, ...]
+    event_us: int
+    known_us: int
+    valid_until_us: int | None
+    state: bytes
+
+
+def rows_at_driver(frame: DataFrame, view: FeatureView) -> Iterator[FoldedRow]:
+    """Bring rows to the driver part by part, never all at once."""
+    keys = tuple(view.entity.join_keys)
+    features = view_features(view)
+    instants = {feature.name for feature in features if feature.type == "timestamp"}
+    for row in frame.toLocalIterator(prefetchPartitions=True):
+        values = tuple(_value(row, feature.name, instants) for feature in features)
+        yield FoldedRow(
+            tuple(row[name] for name in keys),
+            values,
+            row.event_us,
+            row.known_us,
+            row.valid_until_us,
+            bytes(row.state),
+        )
+
+
+def _value(row: Row, name: str, instants: set[str]) -> Any:  # noqa: ANN401 (a cell of any type)
+    value = row[name]
+    return to_datetime(value) if name in instants and value is not None else value

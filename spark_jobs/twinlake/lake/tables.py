@@ -1,0 +1,154 @@
+"""Delta tables: create, append exactly once, read as of a version.
+
+Every table keeps in-commit timestamps: without them a commit's time is the modification time of a
+file, which a copy or a touch moves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from py4j.protocol import Py4JJavaError
+
+from twinlake.definitions.types import Field
+from twinlake.errors import StateError
+
+PROPERTIES = {
+    "delta.enableInCommitTimestamps": "true",
+    # A checkpoint costs more than ten small commits; readers list the log either way.
+    "delta.checkpointInterval": "50",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One version of a table.
+
+    Attributes:
+        version: Its number.
+        time_us: Its in-commit timestamp; strictly increasing from commit to commit.
+        metadata: What the writer said of it.
+        rows: How many rows it added, where Delta says so.
+    """
+
+    version: int
+    time_us: int
+    metadata: Mapping[str, Any]
+    rows: int
+
+
+def quoted(name: str) -> str:
+    """Quote a column name for Spark SQL."""
+    return f"`{name}`"
+
+
+def exists(path: Path) -> bool:
+    """Tell whether there is a Delta table at a path."""
+    return (path / "_delta_log").is_dir()
+
+
+def create(spark: SparkSession, path: Path, columns: Sequence[Field], comment: str) -> None:
+    """Create an empty table unless it is there.
+
+    Raises:
+        StateError: It is there with other columns.
+    """
+    if exists(path):
+        _require_columns(spark, path, columns)
+        return
+    listed = ", ".join(f"{quoted(column.name)} {column.type}" for column in columns)
+    properties = ", ".join(f"'{name}' = '{value}'" for name, value in PROPERTIES.items())
+    text = comment.replace("'", "")
+    spark.sql(
+        f"CREATE TABLE delta.`{path}` ({listed}) USING delta "
+        f"COMMENT '{text}' TBLPROPERTIES ({properties})"
+    )
+
+
+def _require_columns(spark: SparkSession, path: Path, columns: Sequence[Field]) -> None:
+    found = {name: kind for name, kind in read(spark, path).dtypes}
+    wanted = {column.name: column.type for column in columns}
+    if found != wanted:
+        differing = sorted(
+            name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
+        )
+        raise StateError(
+            f"the table at {path} has other columns than defined: {', '.join(differing)}",
+            hint="move the table away, or give the changed source or view another name",
+        )
+
+
+def append(
+    frame: DataFrame, path: Path, *, writer: str, number: int, metadata: Mapping[str, Any]
+) -> None:
+    """Append rows in one commit, once for each ``(writer, number)``.
+
+    A second append with a number that is not greater than the writer's last does nothing: Delta
+    skips it by its transaction identifier.
+    """
+    (
+        frame.write.format("delta")
+        .mode("append")
+        .option("txnAppId", writer)
+        .option("txnVersion", number)
+        .option("userMetadata", json.dumps(dict(metadata), sort_keys=True))
+        .save(str(path))
+    )
+
+
+def read(spark: SparkSession, path: Path, version: int | None = None) -> DataFrame:
+    """Read a table, the newest version or a pinned one.
+
+    Raises:
+        StateError: There is no such table or version, or its log is damaged.
+    """
+    reader = spark.read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    try:
+        return reader.load(str(path))
+    except (AnalysisException, Py4JJavaError) as error:
+        at = "" if version is None else f" at version {version}"
+        raise StateError(
+            f"cannot read the table {path}{at}: {str(error).splitlines()[0]}",
+            hint="was it moved, vacuumed or damaged? `twinlake ls` lists the tables that belong here",
+        ) from error
+
+
+def last_commit(spark: SparkSession, path: Path) -> Commit:
+    """Give the newest version of a table."""
+    return commits(spark, path, 1)[0]
+
+
+def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
+    """Give the newest versions of a table, newest first."""
+    rows = (
+        spark.sql(f"DESCRIBE HISTORY delta.`{path}` LIMIT {limit}")
+        .selectExpr(
+            "version",
+            "unix_micros(timestamp) AS time_us",
+            "userMetadata",
+            "coalesce(bigint(operationMetrics['numOutputRows']), 0) AS added",
+        )
+        .collect()
+    )
+    return [
+        Commit(
+            row.version,
+            row.time_us,
+            json.loads(row.userMetadata) if row.userMetadata else {},
+            row.added,
+        )
+        for row in rows
+    ]
+
+
+def table_id(spark: SparkSession, path: Path) -> str:
+    """Give the identifier that Delta gave a table when it was created."""
+    return str(spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("id").first()[0])  # type: ignore[index]

@@ -1,0 +1,1 @@
+"""Receipts, MLflow, XGBoost, scoring of arrays. No Spark."""

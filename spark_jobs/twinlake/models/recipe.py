@@ -1,0 +1,74 @@
+"""How one model is trained: plain data, resolved from the definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from twinlake.errors import InputError
+
+Parameter = str | int | float | bool
+
+# Said by the caller or by the machine, never by a recipe: they must not change what is learned.
+RESERVED = frozenset({"nthread", "n_jobs", "seed", "random_state", "device", "verbosity"})
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """What to learn from a training set, and what to compare with.
+
+    Attributes:
+        name: The model's name.
+        label: The column that is forecast.
+        features: The columns that it is forecast from, in the order the model takes them.
+        time_column: The rows' event timestamps; time splits training from test.
+        test_fraction: The last part of time that is held out, in (0, 1).
+        params: XGBoost's parameters; threads and seed are arguments of the training.
+        rounds: How many trees, or how many at most with early stopping.
+        early_stopping_rounds: Stop when so many trees did not help on the validation tail.
+        validation_fraction: With early stopping, the last part of the training time.
+        baselines: Naive forecasts to compare with: name to the column that is the forecast.
+    """
+
+    name: str
+    label: str
+    features: tuple[str, ...]
+    time_column: str = "event_timestamp"
+    test_fraction: float = 0.2
+    params: Mapping[str, Parameter] = field(default_factory=dict)
+    rounds: int = 100
+    early_stopping_rounds: int | None = None
+    validation_fraction: float = 0.1
+    baselines: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no training set can satisfy.
+
+        Raises:
+            InputError: Names the field and what it should be.
+        """
+        problems = []
+        if not self.features or len(set(self.features)) != len(self.features):
+            problems.append("features must be at least one, each named once")
+        if self.label in self.features or self.time_column in self.features:
+            problems.append("neither the label nor the time column may be a feature")
+        if self.label in self.baselines.values():
+            problems.append("the label cannot be its own baseline")
+        if not (0 < self.test_fraction < 1 and 0 < self.validation_fraction < 1):
+            problems.append("test_fraction and validation_fraction must lie between 0 and 1")
+        if self.rounds < 1 or (
+            self.early_stopping_rounds is not None and self.early_stopping_rounds < 1
+        ):
+            problems.append("rounds and early_stopping_rounds must be at least 1")
+        if reserved := sorted(RESERVED & set(self.params)):
+            problems.append(f"params must not set {', '.join(reserved)}")
+        if "model" in self.baselines:
+            problems.append("a baseline cannot be called model")
+        if problems:
+            raise InputError(f"recipe {self.name}: " + "; ".join(problems))
+
+    def columns(self) -> tuple[str, ...]:
+        """Name every column of a training set that the training reads, each once."""
+        return tuple(
+            dict.fromkeys([self.time_column, self.label, *self.features, *self.baselines.values()])
+        )

@@ -1,0 +1,1 @@
+"""How online: the store's contract, its implementations, the reader. Never imports pyspark."""

@@ -1,0 +1,172 @@
+"""Read features online: rows from the store, windows computed as of the request from their state.
+
+Every value has one status: present, null, missing or expired. A read is exact for any moment at or
+after the row's newest event; an earlier one is refused, because what came before is no longer held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.times import DAY_US, format_instant, to_datetime
+from twinlake.definitions.types import decimal_scale, is_decimal
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import InputError, StateError
+from twinlake.kernel.asof import expired_at
+from twinlake.kernel.events import Queries
+from twinlake.kernel.measures import Measured
+from twinlake.kernel.opened import OpenedStates, compute_states, newest_event_us, open_states
+from twinlake.kernel.views import ViewShape
+from twinlake.online.store import Key, OnlineRow, OnlineStore, OnlineTable
+
+PRESENT, NULL, MISSING, EXPIRED = "present", "null", "missing", "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One feature of one key, as served.
+
+    Attributes:
+        value: The value; None unless the status is ``present``.
+        status: present, null, missing or expired.
+        event_us: Event timestamp of the key's newest event; None where there is none.
+    """
+
+    value: Any
+    status: str
+    event_us: int | None
+
+
+@dataclass(frozen=True)
+class ServedView:
+    """A view's features for some keys, in the order asked for.
+
+    Attributes:
+        rows: Per key, feature name to what was served.
+        stored: Per key, the row as it lies in the store.
+        versions: Per key, the ingest version that its row reflects; None where there is none.
+    """
+
+    rows: list[dict[str, Served]]
+    stored: list[OnlineRow | None]
+    versions: list[int | None]
+
+
+def serve(
+    store: OnlineStore,
+    table: OnlineTable,
+    view: FeatureView,
+    keys: Sequence[Key],
+    as_of_us: int,
+    names: Sequence[str] | None = None,
+) -> ServedView:
+    """Serve a view's features for many keys in one round.
+
+    Args:
+        store: The online store.
+        table: The view's table.
+        view: The view.
+        keys: The keys, each in the order of the entity's join keys.
+        as_of_us: The moment of the request.
+        names: Which features; all by default.
+
+    Raises:
+        InputError: The moment lies before the newest event of one of the keys.
+        StateError: A state is damaged or of another definition.
+    """
+    shape = ViewShape.of(view, names)
+    stored = store.read(table, keys)
+    there = [position for position, row in enumerate(stored) if row is not None]
+    rows: list[dict[str, Served]] = [_absent(shape) for _ in keys]
+    versions: list[int | None] = [None] * len(keys)
+    if there:
+        found = [row for row in stored if row is not None]
+        states = open_states(
+            [row.state for row in found],
+            ViewShape.of(view).state,
+            bytes.fromhex(view_fingerprint(view)),
+        )
+        _refuse_earlier(states, [keys[p] for p in there], as_of_us)
+        for position, row, version in zip(
+            there, _answers(states, shape, as_of_us), states.version, strict=True
+        ):
+            rows[position] = row
+            versions[position] = int(version)
+    return ServedView(rows, stored, versions)
+
+
+def _absent(shape: ViewShape) -> dict[str, Served]:
+    return {feature.name: Served(None, MISSING, None) for feature in shape.features}
+
+
+def _refuse_earlier(states: OpenedStates, keys: Sequence[Key], as_of_us: int) -> None:
+    early = np.flatnonzero(states.exact_from_us > as_of_us)
+    if early.size:
+        position = int(early[0])
+        raise InputError(
+            f"as of {format_instant(as_of_us)} cannot be read online: key {keys[position]} has "
+            f"events up to {format_instant(int(states.exact_from_us[position]))}",
+            hint="ask for that moment or a later one; for the past, build a training set",
+        )
+
+
+def _answers(states: OpenedStates, shape: ViewShape, as_of_us: int) -> list[dict[str, Served]]:
+    count = len(states)
+    queries = Queries.at(np.arange(count), np.full(count, as_of_us, np.int64))
+    newest_us, exists = newest_event_us(states, queries)
+    is_expired = np.zeros(count, np.bool_)
+    if shape.ttl_us is not None:
+        is_expired = exists & expired_at(newest_us, queries.as_of_us, shape.ttl_us)
+    measured = compute_states(states, queries, shape.measures)
+    served: list[dict[str, Served]] = [{} for _ in range(count)]
+    for feature, answers in zip(shape.features, measured, strict=True):
+        cells = _cells(answers, feature.type)
+        for position, value in enumerate(cells):
+            at_us = int(newest_us[position]) if exists[position] else None
+            if not exists[position]:
+                answer = Served(None, MISSING, None)
+            elif is_expired[position]:
+                answer = Served(None, EXPIRED, at_us)
+            else:
+                answer = Served(value, NULL if value is None else PRESENT, at_us)
+            served[position][feature.name] = answer
+    return served
+
+
+def _cells(measured: Measured, type_name: str) -> list[Any]:
+    """Give answers as Python values of a feature's type."""
+    if measured.values is None:
+        raise StateError("a state does not hold a column that its view serves")
+    values = _of_type(measured.values, type_name)
+    valid = measured.valid.tolist()
+    return [value if ok else None for value, ok in zip(values, valid, strict=True)]
+
+
+def _of_type(values: npt.NDArray[Any], type_name: str) -> list[Any]:
+    if is_decimal(type_name):
+        scale = decimal_scale(type_name)
+        return [Decimal(int(value)).scaleb(-scale) for value in values]
+    return list(map(_CONVERSIONS.get(type_name, _same), values.tolist()))
+
+
+def _same(value: Any) -> Any:  # noqa: ANN401 (a cell of any type)
+    return value
+
+
+def _to_date(days: int) -> date:
+    return to_datetime(days * DAY_US).date()
+
+
+_CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
+    "boolean": bool,
+    "date": _to_date,
+    "timestamp": to_datetime,
+}

@@ -1,0 +1,1 @@
+"""Which work is due: intervals, plan, explanation. Pure functions."""

@@ -1,0 +1,69 @@
+"""A plan as text that a person reads before saying yes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from twinlake.planning.steps import (
+    CreateEventsTable,
+    CreateViewTables,
+    DropTables,
+    Pending,
+    Plan,
+    Recompute,
+    Register,
+    Step,
+    Unregister,
+)
+
+
+def explain(plan: Plan) -> str:
+    """Write a plan as aligned lines: what apply does, then what is left to materialize."""
+    return "\n".join(_lines(plan)) + "\n"
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    against = f"registry version {plan.registry_version}" if plan.registry_version else "nothing yet"
+    if plan.steps:
+        yield f"Against {against}, apply will:"
+        yield from (f"  {describe(step)}" for step in plan.steps)
+    else:
+        yield f"Nothing to apply; definitions are those of {against}."
+    if plan.pending:
+        yield "Not computed yet (materialize does it):"
+        yield from (f"  {_describe_pending(item)}" for item in plan.pending)
+
+
+def describe(step: Step) -> str:
+    """Write one step as a line: a sign, what it is about, and what happens."""
+    match step:
+        case Register(kind, name, True):
+            return f"+ {kind:<8} {name:<28} register"
+        case Register(kind, name, False, True):
+            return f"~ {kind:<8} {name:<28} change, with another meaning"
+        case Register(kind, name):
+            return f"~ {kind:<8} {name:<28} change its text; no value changes"
+        case Unregister(kind, name):
+            return f"- {kind:<8} {name:<28} unregister; its tables stay until the next apply"
+        case CreateEventsTable(source):
+            return f"+ table    {source:<28} create the events table"
+        case CreateViewTables(_, table):
+            return f"+ tables   {table:<28} create, offline and online"
+        case Recompute(_, table, interval, rows):
+            return f"* tables   {table:<28} fill from events over {interval}, {rows:,} rows"
+        case DropTables(table):
+            return f"- tables   {table:<28} drop; no definition uses them"
+        case _:
+            assert_never(step)
+
+
+def _describe_pending(item: Pending) -> str:
+    parts = []
+    if item.landed_rows:
+        parts.append(f"{item.landed_rows:,} landed rows to fold")
+    if item.new_files:
+        rows = "rows unknown" if item.new_rows is None else f"{item.new_rows:,} rows"
+        files = "1 new file" if item.new_files == 1 else f"{item.new_files:,} new files"
+        parts.append(f"{files}, {rows}")
+    return f"{item.view:<37} {item.interval}: {'; '.join(parts)}"

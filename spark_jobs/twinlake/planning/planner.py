@@ -1,0 +1,176 @@
+"""From definitions, what is applied and what is stored to a plan. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twinlake.definitions.documents import Definitions, to_document
+from twinlake.definitions.fingerprints import (
+    SHORT_DIGITS,
+    service_fingerprint,
+    source_fingerprint,
+    view_fingerprint,
+)
+from twinlake.definitions.resolution import raw_columns
+from twinlake.definitions.times import MAX_US, MIN_US, Interval
+from twinlake.errors import DefinitionError, Problem
+from twinlake.planning.steps import (
+    CreateEventsTable,
+    CreateViewTables,
+    DropTables,
+    Pending,
+    Plan,
+    Recompute,
+    Register,
+    Step,
+    Unregister,
+)
+
+KINDS = {
+    "entity": "entities",
+    "source": "sources",
+    "view": "views",
+    "service": "services",
+    "model": "models",
+}
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What is stored of a source.
+
+    Attributes:
+        has_table: Whether its events table is there.
+        ingest_version: The newest ingest version; 0 when nothing was landed.
+        accepted_rows: Rows by ingest version.
+        new_files: Files that are not landed: rows in each, None where unknown.
+    """
+
+    has_table: bool = False
+    ingest_version: int = 0
+    accepted_rows: Mapping[int, int] = field(default_factory=dict)
+    new_files: Sequence[int | None] = ()
+
+
+@dataclass(frozen=True)
+class ViewFacts:
+    """What is stored of a view as it is defined now, and as it was applied.
+
+    Attributes:
+        has_tables: Whether the tables of its present meaning are there.
+        covered_until_us: Until when its present meaning was computed.
+        events_version: Up to which ingest version.
+        applied_covered: The interval that the applied meaning covers; None when never published.
+    """
+
+    has_tables: bool = False
+    covered_until_us: int = MIN_US
+    events_version: int = 0
+    applied_covered: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is stored, as far as a plan depends on it."""
+
+    sources: Mapping[str, SourceFacts] = field(default_factory=dict)
+    views: Mapping[str, ViewFacts] = field(default_factory=dict)
+    leftover_tables: Sequence[str] = ()
+
+
+def build_plan(
+    applied: Definitions, registry_version: int, desired: Definitions, facts: Facts
+) -> Plan:
+    """Plan how to get from what is applied to what is desired.
+
+    Raises:
+        DefinitionError: A source changed in a way that its events table cannot follow.
+    """
+    _refuse_incompatible(applied, desired)
+    steps: list[Step] = [DropTables(table) for table in facts.leftover_tables]
+    steps += _registrations(applied, desired)
+    for name in desired.sources:
+        if not facts.sources.get(name, SourceFacts()).has_table:
+            steps.append(CreateEventsTable(name))
+    for name, view in desired.views.items():
+        view_facts = facts.views.get(name, ViewFacts())
+        fingerprint = view_fingerprint(view)
+        table = f"{name[:38]}__{fingerprint[:SHORT_DIGITS]}"
+        if not view_facts.has_tables:
+            steps.append(CreateViewTables(name, table))
+        changed = name in applied.views and view_fingerprint(applied.views[name]) != fingerprint
+        if changed and view_facts.applied_covered and view_facts.covered_until_us == MIN_US:
+            rows = sum(facts.sources[view.source.name].accepted_rows.values())
+            steps.append(Recompute(name, table, view_facts.applied_covered, rows))
+    return Plan(tuple(steps), tuple(_pending(desired, facts)), registry_version)
+
+
+def _registrations(applied: Definitions, desired: Definitions) -> Iterator[Step]:
+    before, after = to_document(applied), to_document(desired)
+    for kind, plural in KINDS.items():
+        old = {item["name"]: item for item in before[plural]}
+        new = {item["name"]: item for item in after[plural]}
+        for name, item in new.items():
+            if old.get(name) != item:
+                meaning = _meaning(applied, kind, name) != _meaning(desired, kind, name)
+                yield Register(kind, name, name not in old, meaning)
+        for name in old:
+            if name not in new:
+                yield Unregister(kind, name)
+
+
+def _meaning(definitions: Definitions, kind: str, name: str) -> Any:  # noqa: ANN401
+    """What of a definition decides values; None where it is not defined."""
+    item = getattr(definitions, KINDS[kind]).get(name)
+    if item is None:
+        return None
+    if kind == "entity":
+        return list(item.join_keys.items())
+    if kind == "source":
+        return source_fingerprint(item)
+    if kind == "view":
+        return view_fingerprint(item)
+    if kind == "service":
+        return service_fingerprint(item)
+    return (service_fingerprint(item.service), item.label, tuple(item.spine_features))
+
+
+def _refuse_incompatible(applied: Definitions, desired: Definitions) -> None:
+    """An events table holds what happened; its columns and what they mean are settled."""
+    problems = []
+    for name, source in desired.sources.items():
+        before = applied.sources.get(name)
+        if before is None:
+            continue
+        place = f"source {name}"
+        hint = "define a source with another name, or start a new --state folder"
+        if raw_columns(before) != raw_columns(source):
+            problems.append(Problem(place, "its schema differs from its events table's", hint))
+        for role in ("event_timestamp", "event_id_columns", "known"):
+            if getattr(before, role) != getattr(source, role):
+                found = f"its {role} changed from {getattr(before, role)!r}"
+                problems.append(Problem(place, found, hint))
+        if before.with_columns.get(source.event_timestamp) != source.with_columns.get(
+            source.event_timestamp
+        ):
+            problems.append(Problem(place, "its event timestamp is derived otherwise", hint))
+    if problems:
+        raise DefinitionError(problems)
+
+
+def _pending(desired: Definitions, facts: Facts) -> Iterator[Pending]:
+    for name, view in desired.views.items():
+        source = facts.sources.get(view.source.name, SourceFacts())
+        seen = facts.views.get(name, ViewFacts())
+        landed = sum(
+            rows for version, rows in source.accepted_rows.items() if version > seen.events_version
+        )
+        known = [rows for rows in source.new_files if rows is not None]
+        new_rows = sum(known) if len(known) == len(source.new_files) else None
+        if landed or source.new_files:
+            start_us = seen.covered_until_us if seen.covered_until_us < MAX_US else MIN_US
+            yield Pending(
+                name, Interval(start_us, MAX_US), landed, new_rows, len(source.new_files)
+            )

@@ -1,0 +1,1 @@
+"""What is applied, and what was landed and published: versioned JSON, no Spark."""

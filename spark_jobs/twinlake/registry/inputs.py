@@ -1,0 +1,144 @@
+"""The input files of a source: which there are, how many rows, and whether they fit the schema.
+
+Reads file names and Parquet footers only, so a plan over a large folder costs little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twinlake.definitions.resolution import raw_columns
+from twinlake.definitions.sources import Source
+from twinlake.errors import InputError
+
+_SUFFIXES = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz")}
+# Arrow types that can be read as a declared type without losing anything.
+_READABLE: dict[str, tuple[str, ...]] = {
+    "string": ("string", "large_string"),
+    "boolean": ("bool",),
+    "tinyint": ("int8",),
+    "smallint": ("int8", "int16", "uint8"),
+    "int": ("int8", "int16", "int32", "uint8", "uint16"),
+    "bigint": ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"),
+    "float": ("float", "halffloat"),
+    "double": ("float", "double", "int8", "int16", "int32"),
+    "date": ("date32[day]",),
+    "binary": ("binary", "large_binary"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file of a source.
+
+    Attributes:
+        path: Where it lies.
+        size_bytes: Its size.
+        modified_ns: When it was last written, in nanoseconds since the epoch.
+        rows: How many rows it holds; None where only reading it would tell.
+    """
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+    rows: int | None
+
+    @property
+    def key(self) -> str:
+        """What tells this state of the file from any other."""
+        return f"{self.path}|{self.size_bytes}|{self.modified_ns}"
+
+
+def list_files(source: Source, location: Path, file_format: str) -> list[InputFile]:
+    """List a source's files, ordered by path, after a look at each one's schema.
+
+    Args:
+        source: The source that they belong to.
+        location: A file or a folder; a folder is searched in depth.
+        file_format: ``parquet`` or ``csv``.
+
+    Raises:
+        InputError: There is no such file, none of the format, or one that is not what its name
+            says or does not fit the source's schema.
+    """
+    if not location.exists():
+        raise InputError(
+            f"source {source.name}: there is nothing at {location}",
+            hint=f"point it elsewhere with --source {source.name}=PATH",
+        )
+    suffixes = _SUFFIXES[file_format]
+    if location.is_file():
+        paths = [location]
+    else:
+        paths = sorted(p for p in location.rglob("*") if p.is_file() and p.name.endswith(suffixes))
+    if not paths:
+        raise InputError(
+            f"source {source.name}: {location} holds no {file_format} file",
+            hint=f"files must end in {' or '.join(suffixes)}",
+        )
+    return [_describe(source, path, file_format) for path in paths]
+
+
+def _describe(source: Source, path: Path, file_format: str) -> InputFile:
+    state = path.stat()
+    rows: int | None = None
+    if file_format == "parquet":
+        rows = _check_parquet(source, path)
+    else:
+        _check_csv(source, path)
+    return InputFile(str(path.resolve()), state.st_size, state.st_mtime_ns, rows)
+
+
+def _check_parquet(source: Source, path: Path) -> int:
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"source {source.name}: {path} is not a Parquet file: {str(error).splitlines()[0]}",
+            hint="write it again, or take it out of the folder",
+        ) from error
+    _require_columns(source, path, schema.names)
+    for name, declared in raw_columns(source).items():
+        found = schema.field(name).type
+        if not _readable(declared, found):
+            raise InputError(
+                f"source {source.name}: column {name} of {path} is a {found}, "
+                f"the source declares {declared}",
+                hint="change the declared type, or write the file with that type",
+            )
+    return int(rows)
+
+
+def _readable(declared: str, found: pa.DataType) -> bool:
+    if declared == "timestamp":
+        return bool(pa.types.is_timestamp(found))
+    if declared.startswith("decimal("):
+        return bool(pa.types.is_decimal(found)) and str(found).endswith(declared[7:].replace(",", ", "))
+    return str(found) in _READABLE[declared]
+
+
+def _check_csv(source: Source, path: Path) -> None:
+    if path.name.endswith(".gz"):
+        return
+    with path.open("rb") as file:
+        header = file.readline(1 << 20).decode("utf-8", errors="replace").rstrip("\r\n")
+    if not header:
+        raise InputError(
+            f"source {source.name}: {path} is empty", hint="it must begin with a header line"
+        )
+    _require_columns(source, path, [name.strip().strip('"') for name in header.split(",")])
+
+
+def _require_columns(source: Source, path: Path, found: Sequence[str]) -> None:
+    missing = [name for name in raw_columns(source) if name not in found]
+    if missing:
+        raise InputError(
+            f"source {source.name}: {path} has no column {', '.join(missing)}",
+            hint=f"its columns: {', '.join(found)}",
+        )

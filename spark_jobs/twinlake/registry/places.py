@@ -1,0 +1,83 @@
+"""Where a project's state lies: one folder, the same layout for every project.
+
+    STATE/registry landings publications receipts locks   JSON documents
+    STATE/lake/events/SOURCE                              events tables
+    STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
+    STATE/lake/training_sets/SERVICE__ID                  training sets
+    STATE/online.sqlite                                   the embedded online store
+    STATE/mlflow.sqlite, STATE/models                     runs and models
+    STATE/scratch                                         what may be deleted at any time
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinlake.errors import EnvironmentFailure, StateError
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders and files of one project's state."""
+
+    state: Path
+
+    def events(self, source: str) -> Path:
+        """The events table of a source."""
+        return self.state / "lake" / "events" / source
+
+    @property
+    def views(self) -> Path:
+        """The folder of all feature view tables."""
+        return self.state / "lake" / "views"
+
+    def view(self, table: str) -> Path:
+        """One feature view table."""
+        return self.views / table
+
+    def training_set(self, name: str) -> Path:
+        """One training set."""
+        return self.state / "lake" / "training_sets" / name
+
+    @property
+    def receipts(self) -> Path:
+        """The receipts of training sets."""
+        return self.state / "receipts"
+
+    @property
+    def scratch(self) -> Path:
+        """What may be deleted while no job runs."""
+        return self.state / "scratch"
+
+    @contextmanager
+    def exclusively(self, what: str, name: str) -> Iterator[None]:
+        """Hold the right to be the only one who does ``what`` to ``name``.
+
+        The right ends with the process, however that ends.
+
+        Raises:
+            StateError: Another process holds it.
+            EnvironmentFailure: The state folder cannot be written to.
+        """
+        path = self.state / "locks" / f"{what}-{name}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"cannot write to the state folder {self.state}: {error.strerror}",
+                hint="name a writable folder with --state",
+            ) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise StateError(
+                    f"another process is the {what} of {name} in {self.state}",
+                    hint="wait for it to end, or end it; there is one at a time",
+                ) from None
+            yield

@@ -1,0 +1,215 @@
+"""What a project has applied, landed and published: the record that plan, apply and jobs share.
+
+    registry/NNN.json            definitions as applied, one document per apply
+    landings/SOURCE/NNN.json     one per batch of rows landed, NNN being its ingest version
+    landings/SOURCE/intents/     the same, written before the commit; see ``Landings``
+    publications/VIEW/NNN.json   one per publication of a view
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from twinlake.definitions.documents import Definitions, from_document, to_document
+from twinlake.definitions.fingerprints import SHORT_DIGITS, view_fingerprint
+from twinlake.definitions.times import MAX_US
+from twinlake.errors import StateError
+from twinlake.registry.documents import Documents
+from twinlake.registry.inputs import InputFile
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One version of the registry.
+
+    Attributes:
+        number: Counted from 1; 0 when nothing was applied yet.
+        definitions: What was applied.
+        applied_us: When.
+    """
+
+    number: int
+    definitions: Definitions
+    applied_us: int | None
+
+
+class Registry:
+    """The versions of a project's definitions."""
+
+    def __init__(self, state: Path) -> None:
+        self._documents = Documents(state / "registry")
+
+    def current(self) -> Applied:
+        """Give what was applied last; empty definitions when nothing was.
+
+        Raises:
+            StateError: The registry was written by a version of twinlake that this one cannot read.
+        """
+        latest = self._documents.latest()
+        if latest is None:
+            return Applied(0, Definitions(), None)
+        number, document = latest
+        if document.get("format") != FORMAT:
+            raise StateError(
+                f"the registry has format {document.get('format')}, this twinlake reads {FORMAT}",
+                hint="use the twinlake that wrote it, or a new --state folder",
+            )
+        return Applied(number, from_document(document["definitions"]), document["applied_us"])
+
+    def write(self, base: Applied, definitions: Definitions, now_us: int) -> Applied:
+        """Write the next version on top of ``base``.
+
+        Raises:
+            AlreadyWritten: Somebody else applied since ``base`` was read; nothing was written.
+        """
+        number = base.number + 1
+        self._documents.create(
+            number,
+            {"format": FORMAT, "applied_us": now_us, "definitions": to_document(definitions)},
+        )
+        return Applied(number, definitions, now_us)
+
+
+@dataclass(frozen=True)
+class Landing:
+    """One batch of rows, landed by one Delta commit.
+
+    Attributes:
+        version: The ingest version: first half of the sequence of its rows.
+        batch: What identifies the batch, for the commit's metadata and its rows.
+        files: The files read, by key.
+        through_us: Rows were read up to this event timestamp, it included.
+        read, accepted, duplicate, quarantined: Rows by verdict; read is their sum.
+        newest_event_us: Newest event timestamp of the accepted rows of this batch, if any.
+        landed_us: The commit's own time.
+    """
+
+    version: int
+    batch: str
+    files: Sequence[str]
+    through_us: int
+    read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    newest_event_us: int | None = None
+    landed_us: int | None = None
+
+
+class Landings:
+    """What was landed of one source.
+
+    An intent is written before the Delta commit of the same number and names the files and the
+    event times that the commit takes in. The commit is the truth: after a crash an intent whose
+    commit exists is finished, one without a commit is dropped and the work done again. This needs
+    one lander per source, which the lander's lock ensures.
+    """
+
+    def __init__(self, state: Path, source: str) -> None:
+        self._done = Documents(state / "landings" / source)
+        self._intents = Documents(state / "landings" / source / "intents")
+
+    def all(self) -> list[Landing]:
+        """Give every finished landing, oldest first."""
+        return [Landing(**document) for _, document in self._done.all()]
+
+    def begin(self, landing: Landing) -> None:
+        """Write down what is about to be committed."""
+        self._intents.create(landing.version, asdict(landing))
+
+    def finish(self, landing: Landing) -> None:
+        """Write down what was committed."""
+        self._done.create(landing.version, asdict(landing))
+
+    def unfinished(self) -> list[Landing]:
+        """Give intents that were not finished; at most one unless a disk lost files."""
+        done = set(self._done.numbers())
+        return [
+            Landing(**document) for number, document in self._intents.all() if number not in done
+        ]
+
+    def drop_intent(self, landing: Landing) -> None:
+        """Forget an intent whose commit never came to be."""
+        (self._intents.folder / f"{landing.version:020d}.json").unlink()
+
+    def landed_through_us(self, file: InputFile) -> int | None:
+        """Tell up to which event timestamp a file was landed; None when not at all."""
+        ends = [landing.through_us for landing in self.all() if file.key in landing.files]
+        return max(ends, default=None)
+
+    def newest_event_us(self) -> int | None:
+        """Give the ``data`` clock: the newest accepted event, never later than its landing."""
+        times = [
+            min(landing.newest_event_us, landing.landed_us or MAX_US)
+            for landing in self.all()
+            if landing.newest_event_us is not None
+        ]
+        return max(times, default=None)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One computation of a view into Delta and online.
+
+    Attributes:
+        number: Counted from 1 for each view.
+        fingerprint: The view's meaning.
+        events_version: The ingest version up to which events were folded.
+        start_us, end_us: The event times asked for, as an interval ``(start, end]``.
+        feature_rows: How many were appended.
+        table_version: The feature view table's Delta version after it.
+        online_rows: How many online rows were written.
+        write_us: The write timestamp that they carry.
+        superseding: Whether rows were appended that supersede older ones.
+    """
+
+    number: int
+    fingerprint: str
+    events_version: int
+    start_us: int
+    end_us: int
+    feature_rows: int
+    table_version: int
+    online_rows: int
+    write_us: int
+    superseding: bool
+
+
+class Publications:
+    """What was published of one view."""
+
+    def __init__(self, state: Path, view: str) -> None:
+        self._documents = Documents(state / "publications" / view)
+
+    def all(self, fingerprint: str) -> list[Publication]:
+        """Give the publications of one meaning of the view, oldest first."""
+        return [
+            Publication(**document)
+            for _, document in self._documents.all()
+            if document["fingerprint"] == fingerprint
+        ]
+
+    def write(self, publication: Publication) -> None:
+        """Write down a publication."""
+        self._documents.create(publication.number, asdict(publication))
+
+    def next_number(self) -> int:
+        """Give the number that the next publication takes."""
+        numbers = self._documents.numbers()
+        return numbers[-1] + 1 if numbers else 1
+
+
+def table_name(view_name: str, fingerprint: str) -> str:
+    """Name a view's tables, offline and online: one per meaning, so a change never mixes two."""
+    return f"{view_name[:38]}__{fingerprint[:SHORT_DIGITS]}"
+
+
+def view_table_name(definitions: Definitions, view_name: str) -> str:
+    """Name the tables of a view as it is defined."""
+    return table_name(view_name, view_fingerprint(definitions.views[view_name]))
+
+

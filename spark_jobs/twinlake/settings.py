@@ -1,0 +1,219 @@
+"""Settings: what conf/<env>.toml and the environment say, as one frozen value.
+
+From weak to strong: the built-in defaults (equal to conf/local.toml), the file of the environment,
+``TWINLAKE_*`` variables, arguments. Nothing else in twinlake reads configuration.
+
+    TWINLAKE_CONF                folder of the conf files
+    TWINLAKE_STATE               state
+    TWINLAKE_SPARK_MASTER        [spark] master
+    TWINLAKE_DRIVER_MEMORY       [spark] driver_memory
+    TWINLAKE_SHUFFLE_PARTITIONS  [spark] shuffle_partitions
+    TWINLAKE_CACHE               where jars are kept (see java.py)
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinlake.errors import InputError
+from twinlake.java import checkout, jars_folder
+
+Value = str | int
+Flat = dict[str, Value]
+
+# Flat, "section.key"; equal to conf/local.toml, so that a wheel works without the file.
+DEFAULTS: Mapping[str, Value] = {
+    "state": "{project}/.twinlake",
+    "lake.root": "{state}/lake",
+    "online.kind": "sqlite",
+    "online.path": "{state}/online.sqlite",
+    "mlflow.tracking": "sqlite:///{state}/mlflow.sqlite",
+    "mlflow.artifacts": "{state}/models",
+    "spark.master": "local[*]",
+    "spark.driver_memory": "4g",
+    "spark.shuffle_partitions": 4,
+    "spark.jars": "",
+    "java.home": "",
+}
+
+_OVERRIDES = {
+    "TWINLAKE_STATE": "state",
+    "TWINLAKE_SPARK_MASTER": "spark.master",
+    "TWINLAKE_DRIVER_MEMORY": "spark.driver_memory",
+    "TWINLAKE_SHUFFLE_PARTITIONS": "spark.shuffle_partitions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an environment decides; all paths are absolute.
+
+    Attributes:
+        project: The folder that holds ``features.py``.
+        env: The name of the environment: ``local``.
+        state: Where the embedded environment keeps all that it makes.
+        lake_root: Where the Delta tables and the registry are; a path, or a URI of a file system.
+        online_kind: Which online store: ``sqlite``.
+        online_path: The file of the SQLite store.
+        mlflow_tracking: The tracking URI of MLflow.
+        mlflow_artifacts: Where MLflow keeps the files of models.
+        spark_master: Where Spark runs.
+        driver_memory: The heap of the driver, which in ``local`` is all of Spark: ``4g``.
+        shuffle_partitions: In how many parts Spark cuts a shuffle.
+        jars: The folder of the jars of Delta Lake; for ``java.jar_files``.
+        java_home: The Java that was configured; none: for ``java.find_java`` to find.
+    """
+
+    project: Path
+    env: str
+    state: Path
+    lake_root: str
+    online_kind: str
+    online_path: Path
+    mlflow_tracking: str
+    mlflow_artifacts: Path
+    spark_master: str
+    driver_memory: str
+    shuffle_partitions: int
+    jars: Path
+    java_home: Path | None
+
+    @property
+    def driver_memory_bytes(self) -> int:
+        """The heap of the driver in bytes."""
+        return int(self.driver_memory[:-1]) << {"m": 20, "g": 30}[self.driver_memory[-1]]
+
+
+def load_settings(
+    project: Path,
+    env: str = "local",
+    state: Path | None = None,
+    *,
+    environ: Mapping[str, str],
+    conf_dir: Path | None = None,
+) -> Settings:
+    """Read the settings of an environment.
+
+    Args:
+        project: The folder that holds ``features.py``.
+        env: Which environment: the name of a file in the conf folder.
+        state: The state folder, instead of what file and environment say.
+        environ: The environment variables.
+        conf_dir: The conf folder, instead of ``TWINLAKE_CONF`` and the checkout's.
+
+    Raises:
+        InputError: No such environment, or a key or value that does not fit.
+    """
+    values, origin = _read(env, environ, conf_dir)
+    for variable, key in _OVERRIDES.items():
+        if told := environ.get(variable):
+            values[key] = _parse(told, key, variable)
+    project = project.expanduser().resolve()
+    if state is None:
+        state = Path(_fill(values["state"], project=project)).expanduser()
+        state = project / state
+    state = state.expanduser().resolve()
+    places = {"project": project, "state": state}
+    text = {key: _fill(value, **places) for key, value in values.items() if key != "state"}
+    if not re.fullmatch(r"[1-9]\d*[mg]", text["spark.driver_memory"]):
+        raise InputError(
+            f"[spark] driver_memory is {text['spark.driver_memory']!r} ({origin} or environment)",
+            hint="write a number and m or g, such as 4g",
+        )
+    partitions = int(values["spark.shuffle_partitions"])
+    if partitions < 1:
+        raise InputError(f"[spark] shuffle_partitions is {partitions}, expected at least 1")
+    return Settings(
+        project=project,
+        env=env,
+        state=state,
+        lake_root=text["lake.root"],
+        online_kind=text["online.kind"],
+        online_path=Path(text["online.path"]),
+        mlflow_tracking=text["mlflow.tracking"],
+        mlflow_artifacts=Path(text["mlflow.artifacts"]),
+        spark_master=text["spark.master"],
+        driver_memory=text["spark.driver_memory"],
+        shuffle_partitions=partitions,
+        jars=Path(text["spark.jars"]).expanduser() if text["spark.jars"] else jars_folder(environ),
+        java_home=Path(text["java.home"]).expanduser() if text["java.home"] else None,
+    )
+
+
+def conf_folder(environ: Mapping[str, str], conf_dir: Path | None = None) -> Path | None:
+    """Where the conf files are: as asked, TWINLAKE_CONF, the checkout's, or nowhere (a wheel)."""
+    if conf_dir is not None:
+        return conf_dir
+    if environ.get("TWINLAKE_CONF"):
+        return Path(environ["TWINLAKE_CONF"]).expanduser()
+    root = checkout()
+    return None if root is None else root / "conf"
+
+
+def _read(env: str, environ: Mapping[str, str], conf_dir: Path | None) -> tuple[Flat, str]:
+    """The values of an environment over the defaults, and where they come from."""
+    folder = conf_folder(environ, conf_dir)
+    if folder is None:
+        if env != "local":
+            raise InputError.unknown("environment", env, ["local"])
+        return dict(DEFAULTS), "built-in defaults"
+    files = {file.stem: file for file in folder.glob("*.toml")}
+    if env not in files:
+        raise InputError(
+            f"there is no environment named {env!r} in {folder}",
+            hint=f"known: {', '.join(sorted(files)) or 'none'}",
+        )
+    return _parse_file(files[env]), str(files[env])
+
+
+def _parse_file(file: Path) -> Flat:
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{file} cannot be read as TOML: {error}") from error
+    values = dict(DEFAULTS)
+    for key, value in flatten(document).items():
+        if key not in DEFAULTS:
+            raise InputError(
+                f"{file}: unknown key {key!r}", hint=f"known: {', '.join(sorted(DEFAULTS))}"
+            )
+        wanted = type(DEFAULTS[key])
+        if type(value) is not wanted:  # bool is an int, and not meant
+            raise InputError(f"{file}: {key} is {value!r}, expected a {_WORDS[wanted]}")
+        values[key] = value
+    return values
+
+
+_WORDS = {str: "string", int: "whole number"}
+
+
+def flatten(document: Mapping[str, object], prefix: str = "") -> Flat:
+    """Name every value of a TOML document by its path: ``spark.master``."""
+    flat: Flat = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value  # type: ignore[assignment]  # any type; checked by the caller
+    return flat
+
+
+def _parse(text: str, key: str, variable: str) -> Value:
+    if isinstance(DEFAULTS[key], str):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"{variable} is {text!r}, expected a whole number") from None
+
+
+def _fill(value: Value, **places: Path) -> str:
+    """Put the places in; not str.format, for a path may hold braces."""
+    text = str(value)
+    for name, place in places.items():
+        text = text.replace(f"{{{name}}}", str(place))
+    return text

@@ -1,0 +1,18 @@
+"""What holds for every test: UTC, and properties that try the same examples every time.
+
+The Spark session is made in tests/spark/conftest.py: nothing here may start or import Spark.
+"""
+
+import os
+import time
+
+from hypothesis import settings
+
+os.environ["TZ"] = "UTC"
+time.tzset()
+
+# A failure must come back when the test is run again; a slow machine is no failure.
+settings.register_profile("twinlake", derandomize=True, deadline=None, database=None)
+# To search further than the gate does: HYPOTHESIS_PROFILE=search bash bootstrap/test --lane unit
+settings.register_profile("search", deadline=None, max_examples=2_000, database=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "twinlake"))
