@@ -1,5 +1,6 @@
 """twinlake: one definition of a feature, two stores that always agree."""
 
+from twinlake.definitions.clocks import Clock
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
 from twinlake.definitions.services import FeatureService, Model
@@ -9,6 +10,7 @@ from twinlake.errors import TwinlakeError
 
 __all__ = [
     "Aggregate",
+    "Clock",
     "Column",
     "Derived",
     "Entity",

@@ -6,7 +6,7 @@ apart by ``side``, and all rows of a key are in one part:
     events   key, event_us, known_us, hash_a, hash_b, version, row, c_COLUMN...
     offline  key, event_us, known_us, version, row (of the event), f_FEATURE...
     online   key, event_us, known_us, version (V), as_of_us, f_FEATURE (served), s_FEATURE (stored),
-             t_FEATURE (served status)
+             t_FEATURE (served status), problem (why the row could not be served)
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class Comparison:
         keys: Names of the key columns.
         shape: What to compute.
         version: Ingest version that the offline table reflects.
-        covered: ``(start_us, end_us]``: event times for which offline rows must be there.
+        covered: Intervals ``(start_us, end_us]`` of event times that must have offline rows.
     """
 
     keys: Sequence[str]
     shape: Shape
     version: int
-    covered: tuple[int, int]
+    covered: tuple[tuple[int, int], ...]
 
 
 @dataclass
@@ -153,9 +153,12 @@ def _compare_offline(
     comparison: Comparison,
     tally: _Tally,
 ) -> None:
-    start_us, end_us = comparison.covered
     known = {at: row for at, row in events.items() if at[0] <= comparison.version}
-    wanted = {at: row for at, row in known.items() if start_us < row.event_us <= end_us}
+    wanted = {
+        at: row
+        for at, row in known.items()
+        if any(start_us < row.event_us <= end_us for start_us, end_us in comparison.covered)
+    }
     vectors = recompute(
         list(known.values()),
         [(row.event_us, row.known_us) for row in wanted.values()],
@@ -190,16 +193,19 @@ def _compare_online(
 ) -> None:
     """Compare a row at its own version: stored columns as of its newest event, and as served."""
     version, as_of_us = columns["version"][position], columns["as_of_us"][position]
+    stored, served = tallies["stored"], tallies["served"]
+    problem = columns["problem"][position]
+    if problem is not None:
+        stored.rows += 1
+        stored.cell((named, "(row)", as_of_us), "a readable row", problem)
+        return
     rows = [row for (landed, _), row in events.items() if landed <= version]
     newest = max(rows, key=lambda row: row.order, default=None)
     at_newest_us = newest.event_us if newest else as_of_us
+    known_us = max((row.known_us for row in rows), default=as_of_us)
     at_newest, at_as_of = recompute(
-        rows,
-        [(at_newest_us, newest.known_us if newest else as_of_us), (as_of_us, as_of_us)],
-        # What is stored does not expire; only what is served does.
-        comparison.shape,
+        rows, [(at_newest_us, known_us), (as_of_us, as_of_us)], comparison.shape
     )
-    stored, served = tallies["stored"], tallies["served"]
     stored.rows += 1
     served.rows += 1
     found_us = columns["event_us"][position]

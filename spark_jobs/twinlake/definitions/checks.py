@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from twinlake.definitions.clocks import DATA, WALL
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import SUPPORTED, Expectation
 from twinlake.definitions.resolution import all_columns
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
-from twinlake.definitions.times import format_duration, parse_duration_us
+from twinlake.definitions.times import format_duration, parse_duration_us, parse_instant_us
 from twinlake.definitions.types import (
     COLUMN_NAME,
     SAFE_NAME,
@@ -21,7 +22,7 @@ from twinlake.definitions.types import (
     parse_schema,
 )
 from twinlake.definitions.views import FUNCTIONS, NUMERIC_ONLY, FeatureView
-from twinlake.errors import DefinitionError, Problem
+from twinlake.errors import DefinitionError, InputError, Problem
 
 # Columns that every online row or training set carries beside keys and features.
 RESERVED_COLUMNS = frozenset(
@@ -64,6 +65,11 @@ def find_problems(definitions: Definitions) -> Iterator[Problem]:
         yield from _service_problems(service)
     for model in definitions.models.values():
         yield from _model_problems(model)
+    if definitions.clock.reading not in {WALL, DATA}:
+        try:
+            parse_instant_us(definitions.clock.reading)
+        except InputError as error:
+            yield Problem("clock", error.message, "use wall, data or a time such as 2021-08-26")
 
 
 def _name_problems(place: str, name: str) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from twinlake.definitions.clocks import Clock
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
 from twinlake.definitions.services import FeatureService, Model
@@ -26,6 +27,7 @@ class Definitions:
     views: Mapping[str, FeatureView] = field(default_factory=dict)
     services: Mapping[str, FeatureService] = field(default_factory=dict)
     models: Mapping[str, Model] = field(default_factory=dict)
+    clock: Clock = Clock()
 
 
 def to_document(definitions: Definitions) -> dict[str, Any]:
@@ -36,6 +38,7 @@ def to_document(definitions: Definitions) -> dict[str, Any]:
         "views": [_view_document(view) for view in definitions.views.values()],
         "services": [_service_document(service) for service in definitions.services.values()],
         "models": [_model_document(model) for model in definitions.models.values()],
+        "clock": definitions.clock.reading,
     }
 
 
@@ -49,7 +52,7 @@ def from_document(document: Mapping[str, Any]) -> Definitions:
         item["name"]: Model(**{**item, "service": services[item["service"]]})
         for item in document["models"]
     }
-    return Definitions(entities, sources, views, services, models)
+    return Definitions(entities, sources, views, services, models, Clock(document["clock"]))
 
 
 def _entity_document(entity: Entity) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from twinlake.definitions.clocks import Clock
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.services import FeatureService, Model
@@ -71,10 +72,18 @@ def gather(names: Mapping[str, Any]) -> Definitions:
                         "give one of the two another name",
                     )
                 )
+    clocks = {item for item in names.values() if isinstance(item, Clock)}
+    if len(clocks) > 1:
+        problems.append(Problem("clock", "is defined twice", "keep one Clock in the project"))
     if problems:
         raise DefinitionError(problems)
     return Definitions(
-        found[Entity], found[Source], found[FeatureView], found[FeatureService], found[Model]
+        found[Entity],
+        found[Source],
+        found[FeatureView],
+        found[FeatureService],
+        found[Model],
+        clocks.pop() if clocks else Clock(),
     )
 
 

@@ -6,8 +6,9 @@ import shutil
 
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.sources import Source
 from twinlake.definitions.times import MIN_US, Interval
-from twinlake.errors import DefinitionError
+from twinlake.errors import DefinitionError, InputError
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.planning.intervals import merged
 from twinlake.planning.planner import Facts, SourceFacts, ViewFacts, build_plan
@@ -21,6 +22,7 @@ from twinlake.planning.steps import (
     Step,
     Unregister,
 )
+from twinlake.registry.inputs import InputFile
 from twinlake.registry.state import Applied, Publication
 
 
@@ -62,7 +64,7 @@ def _facts(project: Project, applied: Definitions) -> Facts:
     for name, source in desired.sources.items():
         landings = project.landings(name)
         done = landings.all()
-        files = project.input_files(source)
+        files = _files_if_any(project, source)
         sources[name] = SourceFacts(
             has_table=(project.places.events(name) / "_delta_log").is_dir(),
             ingest_version=max((landing.version for landing in done), default=0),
@@ -82,6 +84,15 @@ def _facts(project: Project, applied: Definitions) -> Facts:
             applied_covered=_hull(before),
         )
     return Facts(sources, views, _leftovers(project, applied))
+
+
+def _files_if_any(project: Project, source: Source) -> list[InputFile]:
+    """List a source's files; definitions can be applied before there is data."""
+    try:
+        return project.input_files(source)
+    except InputError as error:
+        project.tell(f"no files to look at: {error.message}")
+        return []
 
 
 def _hull(publications: list[Publication]) -> Interval | None:

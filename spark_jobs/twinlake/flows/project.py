@@ -137,7 +137,7 @@ class Project:
         path = self._paths.get(source.name)
         if path is not None and path.name.lower().endswith((".csv", ".csv.gz")):
             return list_files(source, path.resolve(), "csv")
-        location = path.resolve() if path else self.settings.project / source.batch.path
+        location = (path or self.settings.project / source.batch.path).resolve()
         return list_files(source, location, self.input_format(source))
 
     def input_format(self, source: Source) -> str:

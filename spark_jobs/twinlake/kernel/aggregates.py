@@ -6,7 +6,7 @@ are each a clean range of elements (nothing hidden inside); partials of the part
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -21,6 +21,7 @@ from twinlake.kernel.merging import Gathered, finish, gather, merge
 from twinlake.kernel.series import Source
 from twinlake.kernel.windows import Timeline, tail_us
 
+_FEW_QUERIES = 1 << 12  # up to here a call costs more than its arithmetic, so windows share calls
 _EXPANDED_ROWS = 1 << 20  # rows listed at a time where hidden rows must be left out one by one
 
 
@@ -55,11 +56,13 @@ class Tiles:
         self.source = Source.of(elements)
         self.timeline = Timeline(elements.key_count, elements.key, elements.pos_us)
 
-    def part(self, queries: Queries, window_us: int | None, hop_us: int | None) -> Part:
+    def __len__(self) -> int:
+        return int(self.source.key.size)
+
+    def part(self, queries: Queries, tail: IntArray) -> Part:
         """Return per query the elements of its key with ``tail < pos <= t``."""
         check_keys(queries, self.source.key_count)
         high = self.timeline.rows_until(queries.key, queries.as_of_us)
-        tail = tail_us(queries.as_of_us, window_us, hop_us)
         low = np.minimum(self.timeline.rows_until(queries.key, tail), high)
         return Part(self.source, low, high)
 
@@ -93,16 +96,52 @@ def compute(
         source = Lookup(source)
     if isinstance(source, Elements):
         source = Tiles(source)
-    answers: list[Measured | None] = [None] * len(measures)
-    for window, chosen in by_window(measures).items():
-        asked = [measures[i] for i in chosen]
-        if isinstance(source, Lookup):
-            done = _over_events(source, queries, window, hop_us, asked)
-        else:
-            done = finish(source.part(queries, window, hop_us).gather(asked), asked)
-        for i, measured in zip(chosen, done, strict=True):
-            answers[i] = measured
-    return [answer for answer in answers if answer is not None]
+    chosen = source
+
+    def answer(questions: Queries, tail: IntArray, asked: Sequence[Measure]) -> list[Measured]:
+        if isinstance(chosen, Lookup):
+            return _over_events(chosen, questions, tail, asked)
+        return finish(chosen.part(questions, tail).gather(asked), asked)
+
+    return by_windows(queries, measures, hop_us, answer)
+
+
+def by_windows(
+    queries: Queries,
+    measures: Sequence[Measure],
+    hop_us: int | None,
+    answer: Callable[[Queries, IntArray, Sequence[Measure]], list[Measured]],
+) -> list[Measured]:
+    """Answer the measures of each window in one go; of few queries, those of all alike windows.
+
+    Args:
+        queries: q questions.
+        measures: What to compute.
+        hop_us: The view's hop, or None.
+        answer: Gets questions, the tail of each, and measures whose windows it must not look at.
+    """
+    answers: dict[int, Measured] = {}
+    for alike in _alike_windows(measures, together=len(queries) <= _FEW_QUERIES):
+        tails = [tail_us(queries.as_of_us, window, hop_us) for window in alike]
+        questions = queries.take(np.tile(np.arange(len(queries)), len(alike)))
+        positions = list(alike.values())
+        asked = [measures[i] for i in positions[0]]
+        done = answer(questions, np.concatenate(tails), asked)
+        for number, places in enumerate(positions):
+            piece = slice(number * len(queries), (number + 1) * len(queries))
+            answers.update({i: m.take(piece) for i, m in zip(places, done, strict=True)})
+    return [answers[i] for i in range(len(measures))]
+
+
+def _alike_windows(
+    measures: Sequence[Measure], *, together: bool
+) -> list[dict[int | None, list[int]]]:
+    """Group windows that are asked the same; per window the positions of its measures."""
+    groups: dict[object, dict[int | None, list[int]]] = {}
+    for window, places in by_window(measures).items():
+        asked = tuple((measures[i].function, measures[i].column) for i in places)
+        groups.setdefault(asked if together else window, {})[window] = places
+    return list(groups.values())
 
 
 def combine(
@@ -139,12 +178,11 @@ def combine(
 def _over_events(
     lookup: Lookup,
     queries: Queries,
-    window_us: int | None,
-    hop_us: int | None,
+    tail: IntArray,
     asked: Sequence[Measure],
 ) -> list[Measured]:
     """Answer over raw events: up to the first hidden row as one range, the rest row by row."""
-    low, high = lookup.ranges(queries, window_us, hop_us)
+    low, high = lookup.ranges(queries, tail)
     if not lookup.may_hide(queries):
         return finish(gather(lookup.source, low, high, asked), asked)
     hidden = lookup.first_hidden(low, high, queries.known_by_us)

@@ -14,7 +14,7 @@ from twinlake.kernel.events import NEVER_US, Events, Queries
 from twinlake.kernel.exact import BoolArray, IntArray
 from twinlake.kernel.series import Source
 from twinlake.kernel.spans import Skipper, expand
-from twinlake.kernel.windows import Timeline, tail_us
+from twinlake.kernel.windows import Timeline
 
 
 class Lookup:
@@ -31,12 +31,9 @@ class Lookup:
         self._first_hidden: Skipper | None = None
         self._visible: Skipper | None = None
 
-    def ranges(
-        self, queries: Queries, window_us: int | None, hop_us: int | None
-    ) -> tuple[IntArray, IntArray]:
+    def ranges(self, queries: Queries, tail: IntArray) -> tuple[IntArray, IntArray]:
         """Return per query the rows [low, high) of its key with ``tail < e <= t``."""
         high = self.until(queries)
-        tail = tail_us(queries.as_of_us, window_us, hop_us)
         return np.minimum(self.timeline.rows_until(queries.key, tail), high), high
 
     def until(self, queries: Queries) -> IntArray:

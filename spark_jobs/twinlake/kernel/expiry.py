@@ -77,11 +77,12 @@ def leaving_us(
     for window in windows:
         if window is None:
             continue
+        tail = tail_us(queries.as_of_us, window, hop_us)
         if isinstance(source, Tiles):
-            part = source.part(queries, window, hop_us)
+            part = source.part(queries, tail)
             first, high, time = part.low, part.high, source.source.oldest_us
         else:
-            first, high = source.ranges(queries, window, hop_us)
+            first, high = source.ranges(queries, tail)
             time = source.events.event_us
             if source.may_hide(queries):
                 first = source.first_visible(first, high, queries.known_by_us)
@@ -143,7 +144,7 @@ def becomes_newest(events: Events) -> BoolArray:
 
 
 def _elements_expire_us(tiles: Tiles, queries: Queries, ttl_us: int | None) -> IntArray:
-    part = tiles.part(queries, None, None)
+    part = tiles.part(queries, tail_us(queries.as_of_us, None, None))
     exists = part.high > part.low
     time = tiles.source.newest_us
     newest_us = np.zeros(len(queries), np.int64)

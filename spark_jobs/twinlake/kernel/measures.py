@@ -64,6 +64,12 @@ class Measured:
     scale10: int = 0
     row: IntArray | None = None
 
+    def take(self, index: slice) -> Measured:
+        """Return the chosen answers."""
+        values = None if self.values is None else self.values[index]
+        row = None if self.row is None else self.row[index]
+        return Measured(values, self.valid[index], self.scale10, row)
+
 
 def needs_of(measures: Sequence[Measure]) -> dict[str, frozenset[str]]:
     """Return per column the partials that the measures need."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinlake.errors import InputError, StateError
-from twinlake.kernel.aggregates import Part, Tiles, combine
+from twinlake.kernel.aggregates import Part, Tiles, by_windows, combine
 from twinlake.kernel.asof import Lookup, check_keys
 from twinlake.kernel.elements import Elements, Partials
 from twinlake.kernel.events import Column, Events, NumericColumn, Queries, TextColumn
@@ -24,7 +24,7 @@ from twinlake.kernel.expiry import (
     windows_of,
 )
 from twinlake.kernel.layout import WORD_BYTES, Reader, Spread, concatenated
-from twinlake.kernel.measures import Measure, Measured, by_window
+from twinlake.kernel.measures import Measure, Measured
 from twinlake.kernel.shape import Shape, StateColumn
 from twinlake.kernel.state import FORMAT_VERSION, HEADER, HEADER_WORDS, MAGIC
 
@@ -117,13 +117,18 @@ def compute_states(
     """
     states.shape.check(measures)
     _check_exact(states, queries)
+
+    def answer(questions: Queries, tail: IntArray, asked: Sequence[Measure]) -> list[Measured]:
+        parts = _history_parts(states, questions, tail, plain=asked[0].window_us is None)
+        low, high = states.later.ranges(questions, tail)
+        return combine(parts, states.later, questions, low, high, asked)
+
     answers: dict[int, Measured] = {}
-    for window, chosen in by_window(measures).items():
-        asked = [measures[i] for i in chosen]
-        parts = _history_parts(states, queries, window)
-        low, high = states.later.ranges(queries, window, states.shape.hop_us)
-        done = combine(parts, states.later, queries, low, high, asked)
-        answers.update(zip(chosen, done, strict=True))
+    for plain in (True, False):
+        places = [i for i, m in enumerate(measures) if (m.window_us is None) == plain]
+        asked = [measures[i] for i in places]
+        done = by_windows(queries, asked, states.shape.hop_us, answer)
+        answers.update(zip(places, done, strict=True))
     return [answers[i] for i in range(len(measures))]
 
 
@@ -177,16 +182,17 @@ def states_valid_until_us(
     return np.minimum(until, appearing_us(later, relevant, queries))
 
 
-def _history_parts(states: OpenedStates, queries: Queries, window: int | None) -> list[Part]:
-    hop_us = states.shape.hop_us
-    if window is None:
-        return [states.newest.part(queries, None, None)]
+def _history_parts(
+    states: OpenedStates, queries: Queries, tail: IntArray, *, plain: bool
+) -> list[Part]:
+    if plain:
+        return [states.newest.part(queries, tail)]
     parts = []
-    if len(states.singles.events) or not states.tiles.source.key.size:
-        low, high = states.singles.ranges(queries, window, hop_us)
+    if len(states.singles.events) or not len(states.tiles):
+        low, high = states.singles.ranges(queries, tail)
         parts.append(Part(states.singles.source, low, high))
-    if states.tiles.source.key.size:
-        parts.append(states.tiles.part(queries, window, hop_us))
+    if len(states.tiles):
+        parts.append(states.tiles.part(queries, tail))
     return parts
 
 
@@ -254,12 +260,18 @@ def _read_singles(reader: Reader, spread: Spread, shape: Shape) -> Events:
 
 
 def _read_later(reader: Reader, spread: Spread, shape: Shape) -> Events:
+    if not len(spread):  # usual, and worth the time that reading nothing takes
+        nothing = np.zeros(0, np.int64)
+        return Events(spread.counts.size, nothing, nothing, nothing)
     event_us, known_us = reader.words(spread), reader.words(spread)
     columns = {column.name: _read_cells(reader, spread, column) for column in shape.columns}
     return Events(spread.counts.size, spread.owner, event_us, known_us, columns)
 
 
 def _read_tiles(reader: Reader, spread: Spread, shape: Shape) -> Elements:
+    if not len(spread):
+        nothing = np.zeros(0, np.int64)
+        return Elements(spread.counts.size, nothing, nothing, nothing, nothing, {})
     oldest_us, newest_us = reader.words(spread), reader.words(spread)
     rows = reader.halves(spread)
     columns = {column.name: _read_partials(reader, spread, column) for column in shape.windowed}

@@ -13,31 +13,11 @@ import pyarrow.compute as pc
 from twinlake.definitions.types import decimal_scale, is_decimal
 from twinlake.kernel.events import Column, Events, NumericColumn, TextColumn, sort_order
 from twinlake.kernel.measures import Measured
+from twinlake.lake.arrow_types import arrow_type
 
 IntArray = npt.NDArray[np.int64]
 
-_ARROW_TYPES: dict[str, pa.DataType] = {
-    "string": pa.string(),
-    "boolean": pa.bool_(),
-    "tinyint": pa.int8(),
-    "smallint": pa.int16(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us", "UTC"),
-    "binary": pa.binary(),
-}
 _FLOATS = {pa.float32(), pa.float64()}
-
-
-def arrow_type(type_name: str) -> pa.DataType:
-    """Give the Arrow type of a Spark SQL type."""
-    if is_decimal(type_name):
-        precision, scale = type_name[8:-1].split(",")
-        return pa.decimal128(int(precision), int(scale))
-    return _ARROW_TYPES[type_name]
 
 
 def gather(batches: Iterable[pa.RecordBatch]) -> pa.Table | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -19,8 +20,29 @@ Compare = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 _ROWS_PER_PART = 100_000
 
 
+def keys_of(
+    spark: SparkSession, path: Path, view: FeatureView, version: int, count: int | None
+) -> Iterator[tuple[Any, ...]]:
+    """Give the keys that have events: all, or ``count`` of them by a fixed hash."""
+    keys = list(view.entity.join_keys)
+    frame = events.accepted(spark, path, view.source, version)
+    for key in keys:
+        frame = frame.where(F.col(key).isNotNull())
+    frame = frame.select(*keys).distinct()
+    if count is not None:
+        frame = frame.orderBy(F.xxhash64(*keys), *keys).limit(count)
+    for row in frame.toLocalIterator():
+        yield tuple(row)
+
+
 def sides(
-    spark: SparkSession, view: FeatureView, events_path: Path, view_path: Path, served_file: Path
+    spark: SparkSession,
+    view: FeatureView,
+    events_path: Path,
+    view_path: Path,
+    served_file: Path,
+    *,
+    only_served: bool,
 ) -> DataFrame:
     """Give the three sides of a comparison as one frame, told apart by ``side``.
 
@@ -30,6 +52,7 @@ def sides(
         events_path: Its source's events table.
         view_path: Its feature view table.
         served_file: A Parquet file of what is stored and served online, one row per key.
+        only_served: Leave out keys that are not in that file.
     """
     keys = list(view.entity.join_keys)
     micros = {
@@ -56,6 +79,10 @@ def sides(
         *(F.col(feature.name).alias(f"f_{feature.name}") for feature in view_features(view)),
     )
     online = spark.read.parquet(str(served_file)).withColumn("side", F.lit(2))
+    if only_served:
+        chosen = online.select(*keys)
+        happened = happened.join(chosen, keys, "left_semi")
+        offline = offline.join(chosen, keys, "left_semi")
     return happened.unionByName(offline, allowMissingColumns=True).unionByName(
         online, allowMissingColumns=True
     )

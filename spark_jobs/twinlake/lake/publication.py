@@ -111,7 +111,7 @@ def _fold_part(
     newest_us = happened.event_us[ends - 1]
     found = vectors(happened, table, Queries(keys, newest_us, known_by_us), shape, _PREFIX)
     until = valid_until_us(
-        happened, Queries.at(keys, newest_us), shape.windows_us, shape.hop_us, shape.ttl_us
+        happened, Queries.at(keys, newest_us), shape.measures, shape.hop_us, shape.ttl_us
     )
     states = fold(
         happened,

@@ -44,7 +44,6 @@ MIX = (
     (30, 0xBF58_476D_1CE4_E5B9, 27, 0x94D0_49BB_1331_11EB, 31),
     (33, 0xFF51_AFD7_ED55_8CCD, 33, 0xC4CE_B9FE_1A85_EC53, 33),
 )
-CHAIN = (np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xD6E8_FEB8_6659_FD93))
 
 
 class PartialHash(NamedTuple):
@@ -148,7 +147,6 @@ def _absorb(accumulated: Lanes, name: str, cells: pa.Array) -> None:
     null_seed = blake2b(f"{name}\0null".encode(), digest_size=16).digest()
     is_null = cells.is_null().to_numpy(zero_copy_only=False) if cells.null_count else None
     for lane, rows in enumerate(accumulated):
-        np.multiply(rows, CHAIN[lane], out=rows)
         for word in words[lane]:
             seeded = word ^ np.uint64(int.from_bytes(value_seed[8 * lane : 8 * lane + 8]))
             if is_null is not None:

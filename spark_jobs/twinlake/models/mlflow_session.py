@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 # Said on every use, and of no use to whoever trains a model. Errors still pass.
 NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "matplotlib.font_manager")
+
+# What MLflow says of a type hint of its own, when its part for Python models is first loaded.
+NOISY_WARNING = ".*Any type hint is inferred as AnyType"
 
 # MLflow would otherwise call home, and draw progress bars over small local files.
 QUIET_ENVIRONMENT = {
@@ -52,15 +56,17 @@ def mlflow_at(uri: str) -> Iterator[MlflowClient]:
     """
     # Telemetry decides when MLflow is imported, so this one stays for the process.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    with _environment({**QUIET_ENVIRONMENT, "MLFLOW_TRACKING_URI": uri}), _quiet(NOISY_LOGGERS):
+    with warnings.catch_warnings(), _quiet(NOISY_LOGGERS):
+        warnings.filterwarnings("ignore", message=NOISY_WARNING)
         import mlflow
 
-        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else ""
-        mlflow.set_tracking_uri(uri)
-        try:
-            yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-        finally:
-            mlflow.set_tracking_uri(before)
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+        with _environment({**QUIET_ENVIRONMENT, "MLFLOW_TRACKING_URI": uri}):
+            mlflow.set_tracking_uri(uri)
+            try:
+                yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+            finally:
+                mlflow.set_tracking_uri(before)
 
 
 @contextmanager

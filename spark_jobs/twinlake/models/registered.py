@@ -1,4 +1,4 @@
-"""Load a registered model, or refuse to: its SHA-256 is checked on the very bytes that are loaded."""
+"""Load a registered model, or refuse to: the SHA-256 of the very bytes loaded is checked."""
 
 from __future__ import annotations
 

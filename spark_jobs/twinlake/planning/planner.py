@@ -35,6 +35,7 @@ KINDS = {
     "service": "services",
     "model": "models",
 }
+_CLOCK = "clock"
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,9 @@ def _registrations(applied: Definitions, desired: Definitions) -> Iterator[Step]
         for name in old:
             if name not in new:
                 yield Unregister(kind, name)
+    # An empty registry has the default clock; naming it is news only beside other news.
+    if applied.clock != desired.clock:
+        yield Register(_CLOCK, desired.clock.reading, not before["views"], True)
 
 
 def _meaning(definitions: Definitions, kind: str, name: str) -> Any:  # noqa: ANN401

@@ -77,7 +77,7 @@ class Documents:
             EnvironmentFailure: The folder cannot be written to.
         """
         path = self._path(number)
-        text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(

@@ -74,7 +74,7 @@ daily_rows = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(daily_rows)
 @example([("a", FIRST, 48, 1.0), ("b", FIRST + dt.timedelta(days=1), 48, 2.0)])
 @example([("a", FIRST, 48, 1.0), ("a", FIRST + dt.timedelta(days=2), 48, 2.0)])

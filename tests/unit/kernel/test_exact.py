@@ -100,6 +100,12 @@ def test_subnormal_and_overflowing_results(values, exponent):
         assert bits(one) == bits(rounded(Fraction(value) * Fraction(2) ** exponent))
 
 
+def test_a_subnormal_result_is_not_rounded_twice():
+    just_above_a_tie = (4 << 206) | (1 << 205) | 1
+    got = rounding.to_float64(from_python([just_above_a_tie, -just_above_a_tie], -1280))
+    assert got.tolist() == [5 * 5e-324, -5 * 5e-324]
+
+
 @profile
 @given(floats, st.randoms(use_true_random=False))
 def test_any_order_and_grouping_gives_the_same_number(values, random):

@@ -1,0 +1,147 @@
+"""The verbs that look: get, parity, doctor."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from twinlake.cli.context import Context, json_option, pass_context, table
+
+MAX_SHOWN = 10
+
+
+@click.command()
+@click.argument("service")
+@click.argument("key", nargs=-1, required=True, metavar="KEY=VALUE...")
+@click.option("--as-of", metavar="T", help="A time, wall or data; the project's clock without it.")
+@json_option
+@pass_context
+def get(context: Context, service: str, key: tuple[str, ...], as_of: str | None) -> None:
+    """Read the features of SERVICE for one key, online."""
+    from dataclasses import asdict
+
+    from twinlake.definitions.times import format_instant
+    from twinlake.flows import reading
+
+    parts = {}
+    for item in key:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise click.UsageError(f"{item!r} is not KEY=VALUE")
+        parts[name] = value
+    with context.open() as project:
+        answer = reading.read_service(project, service, [parts], as_of)[0]
+    rows = [
+        (name, served.value, served.status, format_instant(served.event_us))
+        for name, served in answer.features.items()
+    ]
+    moments = {str(moment) for moment in answer.as_of.values()}
+    text = f"as of {', '.join(sorted(moments))}\n\n" + table(
+        ("feature", "value", "status", "event timestamp"), rows
+    )
+    document = {
+        "service": service,
+        "key": answer.key,
+        "as_of": {view: asdict(moment) for view, moment in answer.as_of.items()},
+        "features": {
+            name: asdict(served) | {"event_timestamp": format_instant(served.event_us)}
+            for name, served in answer.features.items()
+        },
+    }
+    context.answer(text, document)
+
+
+@click.command()
+@click.argument("service", required=False)
+@click.option("--keys", type=click.IntRange(min=1), help="How many keys to compare.")
+@click.option("--all", "every", is_flag=True, help="Compare every key.  [default: 10,000 keys]")
+@click.option("--as-of", metavar="T", help="Serve as of a time, wall or data.")
+@json_option
+@pass_context
+def parity(
+    context: Context, service: str | None, keys: int | None, as_of: str | None, *, every: bool
+) -> int:
+    """Recompute what is stored and served by independent code; exit 1 if a cell differs."""
+    from twinlake.flows import checking
+
+    if keys is not None and every:
+        raise click.UsageError("give --keys or --all, not both")
+    with context.open() as project:
+        if service is None:
+            views = list(project.applied().definitions.views.values())
+        else:
+            views = [view for view, _ in project.service(service).selections()]
+        limit = None if every else (keys or checking.DEFAULT_KEYS)
+        verdict = checking.check_parity(project, views, limit, as_of)
+    document = verdict_document(verdict)
+    context.answer(_verdict_text(verdict), document)
+    return 1 if verdict.mismatches else 0
+
+
+def verdict_document(verdict: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
+    """Write down a parity verdict, for people and programs alike."""
+    from dataclasses import asdict
+
+    served = verdict.tallies["served"]
+    return {
+        "keys": verdict.keys,
+        "as_of": {view: asdict(moment) for view, moment in verdict.as_of.items()},
+        "served": verdict.served_cells,
+        "compared": served.cells,
+        "nulls": served.nulls,
+        "mismatching": verdict.mismatches,
+        "checks": {name: asdict(tally) for name, tally in verdict.tallies.items()},
+        "differences": [asdict(d) for d in verdict.differences[:MAX_SHOWN]],
+    }
+
+
+def _verdict_text(verdict: Any) -> str:  # noqa: ANN401 (imported when used)
+    from twinlake.definitions.times import format_instant
+
+    rows = [
+        (name, tally.rows, tally.cells, tally.nulls, tally.mismatches)
+        for name, tally in verdict.tallies.items()
+    ]
+    parts = [table(("check", "rows", "cells", "null on both sides", "mismatching"), rows)]
+    if verdict.mismatches:
+        shown = verdict.differences[:MAX_SHOWN]
+        parts.append(f"{verdict.mismatches:,} cells differ; the first {len(shown)}:")
+        parts.append(
+            table(
+                ("view", "check", "key", "feature", "as of", "expected", "found"),
+                [
+                    (d.view, d.check, d.key, d.feature, format_instant(d.at_us), d.expected, d.found)
+                    for d in shown
+                ],
+            )
+        )
+    else:
+        parts.append(f"parity holds for {verdict.keys:,} keys: 0 cells differ")
+    return "\n\n".join(parts)
+
+
+@click.command()
+@json_option
+@pass_context
+def doctor(context: Context) -> int:
+    """Say what this machine lacks."""
+    from dataclasses import asdict
+
+    from twinlake.assurance.doctor import examine
+
+    findings = examine(context.settings(), os.environ)
+    rows = [
+        ("ok" if finding.ok else "LACKS", finding.name, finding.found, finding.expected)
+        for finding in findings
+    ]
+    fixes = [f"  {finding.name}: {finding.fix}" for finding in findings if not finding.ok]
+    text = table(("", "what", "found", "expected"), rows)
+    if fixes:
+        text += "\n\nTo do:\n" + "\n".join(fixes)
+    context.answer(text, {"ok": not fixes, "findings": [asdict(finding) for finding in findings]})
+    return 3 if fixes else 0
+
+
+COMMANDS = (get, parity, doctor)

@@ -1,0 +1,162 @@
+"""The verbs about definitions: init, plan, apply, ls, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from twinlake.cli.context import Context, json_option, pass_context, table
+
+CHANGES_WAIT = 4
+_TEMPLATE = '''"""The features of this project."""
+
+from twinlake import Aggregate, Column, Entity, FeatureService, FeatureView, Files, Source
+
+customer = Entity("customer", join_keys={"customer_id": "bigint"})
+
+orders = Source(
+    "orders",
+    schema="order_id string, customer_id bigint, amount double, ordered_at timestamp",
+    event_timestamp="ordered_at",
+    event_id="order_id",
+    batch=Files("data/"),
+)
+
+customer_orders = FeatureView(
+    "customer_orders",
+    entity=customer,
+    source=orders,
+    ttl="90d",
+    hop="1d",
+    features=[
+        Column("amount", name="last_amount"),
+        Aggregate("count", windows={"orders_30d": "30d"}),
+        Aggregate("mean", "amount", windows={"amount_mean_30d": "30d"}),
+    ],
+)
+
+orders_service = FeatureService("orders_service", features=[customer_orders])
+'''
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@json_option
+@pass_context
+def init(context: Context, folder: Path) -> None:
+    """Make a new project in FOLDER, with an example of every definition."""
+    from twinlake.errors import InputError
+
+    path = folder / "features.py"
+    if path.exists():
+        raise InputError(f"{path} is there already", hint="choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(_TEMPLATE, encoding="utf-8")
+    text = f"Made {path}. Put your definitions there, then: twinlake -C {folder} plan"
+    context.answer(text, {"project": str(folder), "file": str(path)})
+
+
+@click.command()
+@click.option("--exit-code", is_flag=True, help="Exit with 4 when changes wait.")
+@json_option
+@pass_context
+def plan(context: Context, *, exit_code: bool) -> int:
+    """Show what apply would create, change, recompute and drop."""
+    from twinlake.flows import applying
+    from twinlake.planning.explain import explain
+
+    with context.open() as project:
+        made = applying.plan(project)
+    context.answer(explain(made), _plan_document(made))
+    return CHANGES_WAIT if exit_code and made.changes else 0
+
+
+@click.command()
+@json_option
+@pass_context
+def apply(context: Context) -> None:
+    """Carry out what plan shows, and register the definitions."""
+    from twinlake.flows import applying
+    from twinlake.planning.explain import describe
+    from twinlake.planning.steps import Register
+
+    with context.open() as project:
+        made = applying.apply(project)
+    lines = []
+    for step in made.steps:
+        if isinstance(step, Register) and step.is_new:
+            lines.append(f"Registered {step.kind} {step.name}")
+        else:
+            lines.append(describe(step))
+    text = "\n".join(lines) or "Nothing to apply; everything is as defined."
+    context.answer(text, _plan_document(made))
+
+
+def _plan_document(made: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
+    from dataclasses import asdict
+
+    return {
+        "registry_version": made.registry_version,
+        "changes": made.changes,
+        "steps": [{"step": type(step).__name__, **asdict(step)} for step in made.steps],
+        "pending": [asdict(item) for item in made.pending],
+    }
+
+
+@click.command()
+@json_option
+@pass_context
+def ls(context: Context) -> None:
+    """List what is applied: sources, entities, views, services, models, training sets."""
+    from twinlake.flows import catalogue
+
+    with context.open() as project:
+        document = catalogue.listing(project)
+    sections = []
+    for kind, items in document.items():
+        if isinstance(items, list) and items:
+            heads = list(items[0])
+            rows = [[_joined(item[head]) for head in heads] for item in items]
+            sections.append(f"{kind}\n{table(heads, rows)}")
+    context.answer("\n\n".join(sections) or "nothing is applied", document)
+
+
+def _joined(value: Any) -> Any:  # noqa: ANN401 (a cell of any type)
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@pass_context
+def show(context: Context, name: str) -> None:
+    """Show one source, entity, view, service, model or training set whole."""
+    from twinlake.flows import catalogue
+
+    with context.open() as project:
+        document = catalogue.details(project, name)
+    context.answer("\n".join(_tree(document, 0)), document)
+
+
+def _tree(value: Any, depth: int) -> list[str]:  # noqa: ANN401 (any JSON document)
+    indent = "  " * depth
+    if isinstance(value, dict):
+        lines = []
+        for name, item in value.items():
+            if isinstance(item, dict | list) and item:
+                lines += [f"{indent}{name}:", *_tree(item, depth + 1)]
+            else:
+                lines.append(f"{indent}{name}: {'-' if item in (None, [], {}) else item}")
+        return lines
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        heads = list(value[0])
+        rows = [[_joined(item.get(head)) for head in heads] for item in value]
+        return [indent + line for line in table(heads, rows).splitlines()]
+    if isinstance(value, list):
+        return [f"{indent}- {item}" for item in value]
+    return [f"{indent}{value}"]
+
+
+COMMANDS = (init, plan, apply, ls, show)

@@ -1,0 +1,151 @@
+"""What is applied and what came of it, for people and programs that look around."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twinlake.definitions.documents import to_document
+from twinlake.definitions.fingerprints import (
+    service_fingerprint,
+    source_fingerprint,
+    view_fingerprint,
+)
+from twinlake.definitions.resolution import view_features
+from twinlake.definitions.services import FeatureService
+from twinlake.definitions.times import format_duration, format_instant
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import InputError
+from twinlake.flows.project import Project, view_table
+from twinlake.models.receipts import Receipt
+
+
+def listing(project: Project) -> dict[str, Any]:
+    """List everything that is applied, one line each."""
+    applied = project.applied()
+    definitions = applied.definitions
+    return {
+        "sources": [_source_line(project, name) for name in definitions.sources],
+        "entities": [
+            {"name": entity.name, "join_keys": list(entity.join_keys)}
+            for entity in definitions.entities.values()
+        ],
+        "views": [_view_line(project, view) for view in definitions.views.values()],
+        "services": [
+            {"name": service.name, "features": _feature_names(service)}
+            for service in definitions.services.values()
+        ],
+        "models": [
+            {"name": model.name, "service": model.service.name, "label": model.label}
+            for model in definitions.models.values()
+        ],
+        "training_sets": [
+            {"name": r.training_set, "service": r.service, "rows": r.rows, "content": r.content}
+            for r in receipts(project)
+        ],
+        "registry_version": applied.number,
+        "clock": definitions.clock.reading,
+    }
+
+
+def details(project: Project, name: str) -> dict[str, Any]:
+    """Show whatever carries a name, whole.
+
+    Raises:
+        InputError: Nothing carries it.
+    """
+    definitions = project.applied().definitions
+    found: dict[str, Any] = {}
+    for kind, items in to_document(definitions).items():
+        found |= {f"{kind}/{item['name']}": item for item in items if not isinstance(item, str)}
+    matches = {kind: item for kind, item in found.items() if kind.split("/")[1] == name}
+    for receipt in receipts(project):
+        if receipt.training_set == name:
+            matches[f"training_sets/{name}"] = json.loads(receipt.to_json())
+    if not matches:
+        raise InputError.unknown("definition", name, {kind.split("/")[1] for kind in found})
+    if name in definitions.sources:
+        landings = [landing.__dict__ for landing in project.landings(name).all()]
+        matches["landings"] = [
+            {key: item for key, item in landing.items() if key != "files"} for landing in landings
+        ]
+        matches["fingerprint"] = source_fingerprint(definitions.sources[name])
+        matches["table"] = str(project.places.events(name))
+    if name in definitions.views:
+        matches |= _view_details(project, definitions.views[name])
+    if name in definitions.services:
+        matches["fingerprint"] = service_fingerprint(definitions.services[name])
+    return matches
+
+
+def receipts(project: Project) -> list[Receipt]:
+    """Give the receipts of all training sets, oldest first."""
+    folder = project.places.receipts
+    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    found = [Receipt.from_json(file.read_text(encoding="utf-8")) for file in files]
+    return sorted(found, key=lambda receipt: receipt.created_at)
+
+
+def _feature_names(service: FeatureService) -> list[str]:
+    return [name for _, names in service.selections() for name in names]
+
+
+def _source_line(project: Project, name: str) -> dict[str, Any]:
+    source = project.applied().definitions.sources[name]
+    landings = project.landings(name).all()
+    return {
+        "name": name,
+        "event_timestamp": source.event_timestamp,
+        "known": source.known,
+        "read": sum(landing.read for landing in landings),
+        "accepted": sum(landing.accepted for landing in landings),
+        "duplicate": sum(landing.duplicate for landing in landings),
+        "quarantined": sum(landing.quarantined for landing in landings),
+        "newest": format_instant(project.landings(name).newest_event_us()),
+    }
+
+
+def _view_line(project: Project, view: FeatureView) -> dict[str, Any]:
+    done = project.publications(view.name).all(view_fingerprint(view))
+    return {
+        "name": view.name,
+        "entity": view.entity.name,
+        "source": view.source.name,
+        "features": len(view_features(view)),
+        "table": view_table(view),
+        "feature_rows": sum(publication.feature_rows for publication in done),
+        "online_rows": done[0].online_rows if len(done) == 1 else None,
+        "events_version": done[-1].events_version if done else None,
+    }
+
+
+def _view_details(project: Project, view: FeatureView) -> dict[str, Any]:
+    done = project.publications(view.name).all(view_fingerprint(view))
+    return {
+        "fingerprint": view_fingerprint(view),
+        "tables": {
+            "offline": str(project.places.view(view_table(view))),
+            "online": view_table(view),
+        },
+        "typed_features": [
+            {
+                "name": feature.name,
+                "type": feature.type,
+                "function": feature.function or "column",
+                "column": feature.column,
+                "window": format_duration(feature.window_us) if feature.window_us else None,
+            }
+            for feature in view_features(view)
+        ],
+        "publications": [
+            {
+                "number": publication.number,
+                "events_version": publication.events_version,
+                "feature_rows": publication.feature_rows,
+                "table_version": publication.table_version,
+                "online_rows": publication.online_rows,
+                "written": format_instant(publication.write_us),
+            }
+            for publication in done
+        ],
+    }

@@ -1,0 +1,290 @@
+"""Parity: compare what is served and stored with what independent code makes of the events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twinlake.assurance.comparison import REPORT_SCHEMA, Comparison, compare
+from twinlake.assurance.recompute import Shape
+from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.resolution import needed_columns, view_features
+from twinlake.definitions.types import decimal_scale, is_decimal
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import StateError, TwinlakeError
+from twinlake.flows.project import Project, online_table, view_table
+from twinlake.flows.reading import Reading, clock_reading
+from twinlake.lake import arrow_types, comparison
+from twinlake.online.reader import serve
+from twinlake.planning.intervals import merged
+from twinlake.registry.state import Publication
+
+_KEYS_PER_ROUND = 1_000
+# What a check compares unless told otherwise.
+DEFAULT_KEYS = 10_000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One cell that differs.
+
+    Attributes:
+        view: The view.
+        check: ``served`` (the answer as of the clock), ``stored`` (the online row's own columns)
+            or ``offline`` (the feature view table).
+        key: The key, as JSON.
+        feature: The feature, or what else differs.
+        at_us: As of when.
+        expected: What the events come to.
+        found: What is there.
+    """
+
+    view: str
+    check: str
+    key: str
+    feature: str
+    at_us: int | None
+    expected: str
+    found: str
+
+
+@dataclass
+class Tally:
+    """Counts of one check: rows and cells compared, null on both sides, different."""
+
+    rows: int = 0
+    cells: int = 0
+    nulls: int = 0
+    mismatches: int = 0
+
+
+@dataclass
+class Verdict:
+    """What a parity check found.
+
+    Attributes:
+        keys: How many keys were compared.
+        as_of: View name to the moment served.
+        served_cells: Cells that the online store served for those keys.
+        tallies: By check.
+        differences: The first few of each part; all are counted.
+    """
+
+    keys: int = 0
+    served_cells: int = 0
+    as_of: dict[str, Reading] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def mismatches(self) -> int:
+        """Cells that differ, over all checks."""
+        return sum(tally.mismatches for tally in self.tallies.values())
+
+
+def check_parity(
+    project: Project, views: Sequence[FeatureView], keys: int | None, as_of: str | None = None
+) -> Verdict:
+    """Compare views cell by cell.
+
+    Args:
+        project: The project.
+        views: Which.
+        keys: How many keys, chosen by a fixed hash; None for all of them.
+        as_of: As of when to serve; None for the project's clock.
+
+    Raises:
+        StateError: A view was never published.
+    """
+    verdict = Verdict()
+    for view in views:
+        _check_view(project, view, keys, as_of, verdict)
+    return verdict
+
+
+def _check_view(
+    project: Project, view: FeatureView, keys: int | None, as_of: str | None, verdict: Verdict
+) -> None:
+    done = project.publications(view.name).all(view_fingerprint(view))
+    if not done:
+        raise StateError(
+            f"view {view.name} was never published", hint="run `twinlake materialize` first"
+        )
+    reading = clock_reading(project, view, as_of)
+    verdict.as_of[view.name] = reading
+    project.tell(f"parity of {view.name}: serving as of {reading}")
+    project.places.scratch.mkdir(parents=True, exist_ok=True)
+    served_file = project.places.scratch / f"parity-{view_table(view)}.parquet"
+    count = _serve_all(project, view, done, keys, reading, served_file, verdict)
+    project.tell(f"parity of {view.name}: comparing {count:,} keys with their events")
+    frame = comparison.sides(
+        project.spark,
+        view,
+        project.places.events(view.source.name),
+        project.places.view(view_table(view)),
+        served_file,
+        only_served=keys is not None,
+    )
+    wanted = Comparison(
+        keys=tuple(view.entity.join_keys),
+        shape=_shape(view),
+        version=done[-1].events_version,
+        covered=merged((p.start_us, p.end_us) for p in done),
+    )
+
+    def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return compare(batches, wanted)
+
+    accepted = sum(landing.accepted for landing in project.landings(view.source.name).all())
+    reports = comparison.run(frame, wanted.keys, 2 * accepted, of_part, REPORT_SCHEMA)
+    _add_up(verdict, view, reports)
+    verdict.keys = max(verdict.keys, count)
+    served_file.unlink(missing_ok=True)
+
+
+def _shape(view: FeatureView) -> Shape:
+    scales = {
+        name: decimal_scale(kind) for name, kind in needed_columns(view).items() if is_decimal(kind)
+    }
+    return Shape(view_features(view), scales, view.hop_us, view.ttl_us)
+
+
+def _serve_all(
+    project: Project,
+    view: FeatureView,
+    done: Sequence[Publication],
+    keys: int | None,
+    reading: Reading,
+    out: Path,
+    verdict: Verdict,
+) -> int:
+    """Serve the keys and write what was stored and served to a Parquet file; give how many."""
+    schema = _served_schema(view)
+    path = project.places.events(view.source.name)
+    chosen = comparison.keys_of(project.spark, path, view, done[-1].events_version, keys)
+    count = 0
+    with pq.ParquetWriter(out, schema) as writer:
+        for group in _grouped(chosen, _KEYS_PER_ROUND):
+            count += len(group)
+            rows = _served_rows(project, view, group, reading.at_us, verdict)
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        if keys is None:
+            extra = _unknown_keys(project, view, done[-1].events_version)
+            writer.write_table(pa.Table.from_pylist(extra, schema=schema))
+    return count
+
+
+def _grouped(keys: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    group: list[tuple[Any, ...]] = []
+    for key in keys:
+        group.append(key)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _served_schema(view: FeatureView) -> pa.Schema:
+    columns = [(name, arrow_types.arrow_type(k)) for name, k in view.entity.join_keys.items()]
+    columns += [(name, pa.int64()) for name in ("event_us", "known_us", "version", "as_of_us")]
+    columns.append(("problem", pa.string()))
+    for feature in view_features(view):
+        kind = arrow_types.arrow_type(feature.type)
+        columns += [(f"f_{feature.name}", kind), (f"s_{feature.name}", kind)]
+        columns.append((f"t_{feature.name}", pa.string()))
+    return pa.schema(columns)
+
+
+def _served_rows(
+    project: Project,
+    view: FeatureView,
+    keys: list[tuple[Any, ...]],
+    as_of_us: int,
+    verdict: Verdict,
+) -> list[dict[str, Any]]:
+    try:
+        return _serve(project, view, keys, as_of_us, verdict)
+    except TwinlakeError as error:
+        if len(keys) == 1:
+            return [_unreadable(view, keys[0], as_of_us, error)]
+    # One damaged row must not hide the others: read them one by one.
+    return [
+        row for key in keys for row in _served_rows(project, view, [key], as_of_us, verdict)
+    ]
+
+
+def _serve(
+    project: Project,
+    view: FeatureView,
+    keys: list[tuple[Any, ...]],
+    as_of_us: int,
+    verdict: Verdict,
+) -> list[dict[str, Any]]:
+    served = serve(project.store, online_table(view), view, keys, as_of_us)
+    rows = []
+    for key, stored, answers, version in zip(
+        keys, served.stored, served.rows, served.versions, strict=True
+    ):
+        if stored is None:
+            continue
+        row: dict[str, Any] = dict(zip(view.entity.join_keys, key, strict=True))
+        row |= {"event_us": stored.event_us, "known_us": stored.known_us}
+        row |= {"version": version, "as_of_us": as_of_us}
+        for feature, value in zip(view_features(view), stored.values, strict=True):
+            answer = answers[feature.name]
+            row |= {
+                f"f_{feature.name}": answer.value,
+                f"s_{feature.name}": value,
+                f"t_{feature.name}": answer.status,
+            }
+            verdict.served_cells += 1
+        rows.append(row)
+    return rows
+
+
+def _unreadable(
+    view: FeatureView, key: tuple[Any, ...], as_of_us: int, error: TwinlakeError
+) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(view.entity.join_keys, key, strict=True))
+    return row | {"as_of_us": as_of_us, "version": 0, "problem": error.message.splitlines()[0]}
+
+
+def _unknown_keys(project: Project, view: FeatureView, version: int) -> list[dict[str, Any]]:
+    """Find online rows whose key has no event; few, unless something is very wrong."""
+    path = project.places.events(view.source.name)
+    known = set(comparison.keys_of(project.spark, path, view, version, None))
+    rows = []
+    for row in project.store.scan(online_table(view)):
+        if row.key not in known:
+            found: dict[str, Any] = dict(zip(view.entity.join_keys, row.key, strict=True))
+            found |= {"as_of_us": row.event_us, "version": 0, "problem": "its key has no event"}
+            rows.append(found)
+    return rows
+
+
+def _add_up(verdict: Verdict, view: FeatureView, reports: Sequence[dict[str, Any]]) -> None:
+    for report in reports:
+        if report["key"] is not None:
+            verdict.differences.append(
+                Difference(
+                    view.name,
+                    report["check"],
+                    report["key"],
+                    report["feature"],
+                    report["at_us"],
+                    report["expected"],
+                    report["found"],
+                )
+            )
+            continue
+        tally = verdict.tallies.setdefault(report["check"], Tally())
+        tally.rows += report["rows"]
+        tally.cells += report["cells"]
+        tally.nulls += report["nulls"]
+        tally.mismatches += report["mismatches"]

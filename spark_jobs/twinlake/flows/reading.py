@@ -1,0 +1,159 @@
+"""Read features online, as of the project's clock or a moment that the caller names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from twinlake.definitions.clocks import DATA, WALL
+from twinlake.definitions.services import FeatureService
+from twinlake.definitions.times import format_instant, parse_instant_us, to_datetime
+from twinlake.definitions.types import INTEGER_TYPES, canonical_type, is_decimal
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import InputError, StateError
+from twinlake.flows.project import Project, online_table
+from twinlake.online.reader import Served, ServedView, serve
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a clock says for a source.
+
+    Attributes:
+        at_us: The moment.
+        clock: ``wall``, ``data`` or ``instant``.
+    """
+
+    at_us: int
+    clock: str
+
+    def __str__(self) -> str:
+        return f"{format_instant(self.at_us)} ({self.clock} clock)"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A service's features for one key.
+
+    Attributes:
+        key: Join key names to values.
+        features: Feature name to what was served, in the service's order.
+        as_of: View name to the moment that its features are of.
+    """
+
+    key: Mapping[str, Any]
+    features: dict[str, Served]
+    as_of: dict[str, Reading]
+
+
+def clock_reading(project: Project, view: FeatureView, as_of: str | None) -> Reading:
+    """Tell as of when a view is read.
+
+    Args:
+        project: The project.
+        view: The view.
+        as_of: A time, ``wall`` or ``data``; None for the project's own clock.
+
+    Raises:
+        StateError: The ``data`` clock is asked before anything was landed.
+    """
+    told = as_of or project.applied().definitions.clock.reading
+    if told == WALL:
+        return Reading(project.now_us(), WALL)
+    if told != DATA:
+        return Reading(parse_instant_us(told), "instant")
+    newest_us = project.landings(view.source.name).newest_event_us()
+    if newest_us is None:
+        raise StateError(
+            f"nothing was landed of source {view.source.name}",
+            hint="run `twinlake materialize` first",
+        )
+    return Reading(newest_us, DATA)
+
+
+def read_service(
+    project: Project,
+    service_name: str,
+    keys: Sequence[Mapping[str, Any]],
+    as_of: str | None = None,
+) -> list[Answer]:
+    """Read a service's features for many keys, one round per view.
+
+    Args:
+        project: The project.
+        service_name: The service.
+        keys: Per entity, its join keys by name.
+        as_of: A time, ``wall`` or ``data``; None for the project's own clock.
+
+    Raises:
+        InputError: An unknown service, a key that lacks a part, or too early a moment.
+    """
+    service = project.service(service_name)
+    typed = [_typed_key(service, key) for key in keys]
+    answers = [Answer(key, {}, {}) for key in typed]
+    for view, names in service.selections():
+        reading = clock_reading(project, view, as_of)
+        served = read_view(project, view, typed, reading.at_us, names)
+        for answer, row in zip(answers, served.rows, strict=True):
+            answer.features.update(row)
+            answer.as_of[view.name] = reading
+    return answers
+
+
+def read_view(
+    project: Project,
+    view: FeatureView,
+    keys: Sequence[Mapping[str, Any]],
+    as_of_us: int,
+    names: Sequence[str] | None = None,
+) -> ServedView:
+    """Read a view's features for many keys in one round.
+
+    Raises:
+        StateError: The view was never published.
+    """
+    if not project.settings.online_path.exists():
+        raise StateError(
+            f"view {view.name} was never published", hint="run `twinlake materialize` first"
+        )
+    parts = [tuple(key[name] for name in view.entity.join_keys) for key in keys]
+    return serve(project.store, online_table(view), view, parts, as_of_us, names)
+
+
+def _typed_key(service: FeatureService, key: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a key's parts their types; from a command line they come as text."""
+    types: dict[str, str] = {}
+    for view, _ in service.selections():
+        types |= {name: canonical_type(kind) for name, kind in view.entity.join_keys.items()}
+    unknown = sorted(set(key) - set(types))
+    missing = sorted(set(types) - set(key))
+    if unknown or missing:
+        named = ", ".join(unknown) if unknown else f"without {', '.join(missing)}"
+        raise InputError(
+            f"service {service.name} cannot be read by the key {named}",
+            hint="give " + " ".join(f"{name}=VALUE" for name in types),
+        )
+    return {name: typed_value(name, key[name], kind) for name, kind in types.items()}
+
+
+def typed_value(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of any type)
+    """Give a value the type of its column; text is read, anything else kept."""
+    if not isinstance(value, str) or kind == "string":
+        return value
+    try:
+        if kind in INTEGER_TYPES:
+            return int(value)
+        if is_decimal(kind):
+            return Decimal(value)
+        if kind == "date":
+            return date.fromisoformat(value)
+        if kind == "timestamp":
+            return to_datetime(parse_instant_us(value))
+        if kind == "boolean":
+            return {"true": True, "false": False}[value.lower()]
+    except (ValueError, KeyError, InvalidOperation):
+        raise InputError(f"{name}={value!r} is no {kind}", hint=f"give a {kind}") from None
+    return value

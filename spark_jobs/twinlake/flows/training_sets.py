@@ -1,0 +1,216 @@
+"""Build training sets, each with the receipt that reproduces it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame
+
+from twinlake.definitions.fingerprints import service_fingerprint
+from twinlake.definitions.services import FeatureService
+from twinlake.definitions.times import to_datetime
+from twinlake.errors import InputError, StateError
+from twinlake.flows.project import Project
+from twinlake.lake import feature_rows, point_in_time, spines, tables, training_tables
+from twinlake.models.content import PartialHash, combine, digest, partial_hash
+from twinlake.models.receipts import Receipt, SpinePin, TablePin
+
+CODE_VERSION = "0.1.0"
+_ID_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A training set that is there.
+
+    Attributes:
+        name: Its name; the same inputs give the same name.
+        path: Its Delta table.
+        version: The table's version.
+        table_id: The table's identifier.
+        receipt: What reproduces it.
+        built: Whether it was built now; False when it was there already.
+    """
+
+    name: str
+    path: Path
+    version: int
+    table_id: str
+    receipt: Receipt
+    built: bool
+
+    @property
+    def pin(self) -> TablePin:
+        """The table, pinned, for what is trained on it."""
+        return TablePin(self.name, str(self.path), self.table_id, self.version)
+
+
+def build(project: Project, service_name: str, spine_path: Path) -> TrainingSet:
+    """Join a spine to a service's features, point in time, and write the result with a receipt.
+
+    The same spine, definitions and events give the same training set, which is then not built
+    again.
+
+    Raises:
+        InputError: The spine does not fit the service.
+        StateError: Nothing was landed of a source.
+    """
+    service = project.service(service_name)
+    pins = [_pin(project, name) for name in _sources(service)]
+    spine = spines.read_spine(project.spark, spine_path, _keys(service))
+    _refuse_clashes(service, spine, spine_path)
+    spine_hash = _content(spine, spine.columns)
+    spine_pin = SpinePin(str(spine_path), spine_hash[0], spine_hash[1])
+    name = f"{service.name}__{_identity(service, spine_pin, pins)}"
+    path = project.places.training_set(name)
+    receipt = find_receipt(project, name)
+    if receipt is None:
+        project.tell(f"building training set {name}: {spine_pin.rows:,} rows")
+        receipt = _build(project, service, spine, name, pins, spine_pin)
+        built = True
+    else:
+        built = False
+    commit = tables.last_commit(project.spark, path)
+    return TrainingSet(
+        name, path, commit.version, tables.table_id(project.spark, path), receipt, built
+    )
+
+
+def find_receipt(project: Project, name: str) -> Receipt | None:
+    """Give the receipt of a training set; None when there is none."""
+    file = project.places.receipts / f"{name}.json"
+    if not file.is_file():
+        return None
+    return Receipt.from_json(file.read_text(encoding="utf-8"))
+
+
+def names(project: Project) -> list[str]:
+    """Name all training sets that have a receipt, oldest first."""
+    folder = project.places.receipts
+    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    receipts = [Receipt.from_json(file.read_text(encoding="utf-8")) for file in files]
+    return [receipt.training_set for receipt in sorted(receipts, key=lambda r: r.created_at)]
+
+
+def write_out(project: Project, training_set: TrainingSet, out: Path) -> None:
+    """Write a training set to one Parquet file."""
+    table = training_tables.read_arrow(
+        project.spark, training_set.path, training_set.version
+    )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, out)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}", hint="choose another --out") from error
+
+
+def _build(
+    project: Project,
+    service: FeatureService,
+    spine: DataFrame,
+    name: str,
+    pins: Sequence[TablePin],
+    spine_pin: SpinePin,
+) -> Receipt:
+    path = project.places.training_set(name)
+    versions = {pin.name: pin.sequence or 0 for pin in pins}
+    taken = [
+        point_in_time.Taken(
+            view, names, project.places.events(view.source.name), versions[view.source.name]
+        )
+        for view, names in service.selections()
+    ]
+    events = sum(
+        landing.accepted for pin in pins for landing in project.landings(pin.name).all()
+    )
+    parts = feature_rows.parts_for(
+        events + spine_pin.rows, project.spark.sparkContext.defaultParallelism
+    )
+    joined = point_in_time.join(project.spark, spine, taken, parts)
+    training_tables.write(project.spark, joined, path, {"training_set": name})
+    version = tables.last_commit(project.spark, path).version
+    frame = tables.read(project.spark, path, version)
+    features = {view.name: names for view, names in service.selections()}
+    rows, statuses = training_tables.status_counts(frame, features)
+    if rows != spine_pin.rows:
+        raise StateError(f"the spine has {spine_pin.rows:,} rows, the training set {rows:,}")
+    content, _ = _content(frame, frame.columns)
+    receipt = Receipt(
+        training_set=name,
+        service=service.name,
+        definition=service_fingerprint(service),
+        tables=tuple(pins),
+        spine=spine_pin,
+        columns=tuple(frame.columns),
+        content=content,
+        rows=rows,
+        statuses=statuses,
+        code_version=CODE_VERSION,
+        created_at=to_datetime(project.now_us()),
+    )
+    project.places.receipts.mkdir(parents=True, exist_ok=True)
+    file = project.places.receipts / f"{name}.json"
+    part = file.with_suffix(".part")
+    part.write_text(receipt.to_json(), encoding="utf-8")
+    part.replace(file)
+    return receipt
+
+
+def _pin(project: Project, source: str) -> TablePin:
+    landings = project.landings(source).all()
+    if not landings:
+        raise StateError(
+            f"nothing was landed of source {source}", hint="run `twinlake materialize` first"
+        )
+    path = project.places.events(source)
+    return TablePin(
+        source,
+        str(path),
+        tables.table_id(project.spark, path),
+        tables.last_commit(project.spark, path).version,
+        landings[-1].version,
+    )
+
+
+def _content(frame: DataFrame, columns: Sequence[str]) -> tuple[str, int]:
+    """Give a frame's order-free content hash and its rows."""
+    listed = list(columns)
+    parts = training_tables.part_hashes(frame, lambda batch: partial_hash(batch, listed).pack())
+    total = combine(PartialHash.unpack(part) for part in parts)
+    return digest(total, listed), total.rows
+
+
+def _identity(service: FeatureService, spine: SpinePin, pins: Sequence[TablePin]) -> str:
+    document = {
+        "service": service_fingerprint(service),
+        "spine": spine.fingerprint,
+        "tables": [[pin.name, pin.table_id, pin.sequence] for pin in pins],
+    }
+    text = json.dumps(document, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS]
+
+
+def _sources(service: FeatureService) -> list[str]:
+    return list(dict.fromkeys(view.source.name for view, _ in service.selections()))
+
+
+def _keys(service: FeatureService) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for view, _ in service.selections():
+        keys |= point_in_time.key_types(view)
+    return keys
+
+
+def _refuse_clashes(service: FeatureService, spine: DataFrame, path: Path) -> None:
+    features = {name for _, names in service.selections() for name in names}
+    clashes = sorted(features & set(spine.columns))
+    if clashes:
+        raise InputError(
+            f"the spine {path} has columns that the service makes itself: {', '.join(clashes)}",
+            hint="rename or drop them in the spine",
+        )

@@ -1,0 +1,45 @@
+"""A small training set whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from twinlake.models.recipe import TrainingRecipe
+
+DAYS, HOMES = 50, 40
+DAY = 86_400_000_000
+
+
+@pytest.fixture(scope="session")
+def training_set() -> pa.Table:
+    """A value that follows yesterday's, the weekday and a feature that is missing for some."""
+    chance = np.random.default_rng(7)
+    days = np.repeat(np.arange(DAYS), HOMES)
+    yesterday = chance.gamma(3, 3, len(days))
+    level = chance.normal(10, 3, len(days))
+    label = 0.5 * yesterday + 0.5 * level + (days % 7 == 6) + chance.normal(0, 0.5, len(days))
+    return pa.table(
+        {
+            "event_timestamp": pa.array(days * DAY, pa.timestamp("us", tz="UTC")),
+            "weekday": pa.array(days % 7, pa.int32()),
+            "yesterday": yesterday,
+            "level": pa.array(level, mask=chance.random(len(days)) < 0.1),
+            "constant": pa.array([True] * len(days)),
+            "label": label,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def recipe() -> TrainingRecipe:
+    """Learn the label of ``training_set``; its baselines are two of the features."""
+    return TrainingRecipe(
+        name="next_value",
+        label="label",
+        features=("weekday", "yesterday", "level", "constant"),
+        params={"max_depth": 4, "eta": 0.2},
+        rounds=40,
+        baselines={"same": "yesterday", "usual": "level"},
+    )
