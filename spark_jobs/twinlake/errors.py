@@ -58,7 +58,9 @@ class DefinitionError(TwinlakeError):
         self.problems: Sequence[Problem] = tuple(problems)
         count = len(self.problems)
         head = "1 problem" if count == 1 else f"{count} problems"
-        lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1))
+        lines = "\n".join(
+            f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1)
+        )
         super().__init__(f"{head} in the definitions:\n{lines}")
 
 

@@ -59,7 +59,9 @@ def run(project: Project) -> dict[str, Any]:
             for name in ("read", "accepted", "duplicate", "quarantined")
         },
         "feature_rows": {
-            view.name: sum(p.feature_rows for p in project.publications(view.name).all(view_fingerprint(view)))
+            view.name: sum(
+                p.feature_rows for p in project.publications(view.name).all(view_fingerprint(view))
+            )
             for view in views
         },
         "delta_versions": after["delta_versions"],
@@ -72,7 +74,15 @@ def run(project: Project) -> dict[str, Any]:
         "get": answer,
         "parity": {
             name: parity[name]
-            for name in ("keys", "served", "compared", "nulls", "mismatching", "checks", "differences")
+            for name in (
+                "keys",
+                "served",
+                "compared",
+                "nulls",
+                "mismatching",
+                "checks",
+                "differences",
+            )
         },
         "run_again_unchanged": unchanged if before else None,
         "seconds": seconds,

@@ -39,7 +39,9 @@ daily_energy = Source(
     expectations=[
         Expectation("expect_column_values_to_not_be_null", column="energy_sum"),
         # 48 half hours make a day; with fewer than 40 of them its sums say little.
-        Expectation("expect_column_values_to_be_between", column="energy_count", min_value=40, max_value=48),
+        Expectation(
+            "expect_column_values_to_be_between", column="energy_count", min_value=40, max_value=48
+        ),
         Expectation("expect_column_values_to_be_between", column="energy_sum", min_value=0),
         Expectation(
             "expect_column_pair_values_a_to_be_greater_than_b",
@@ -81,7 +83,16 @@ household_recent = FeatureView(
     hop="1d",
     features=[
         Column("energy_sum"),
+        Column("energy_max"),
+        Column("energy_min"),
+        Column("energy_std"),
         Aggregate("mean", "energy_sum", windows={"energy_mean_7d": "7d", "energy_mean_28d": "28d"}),
+        # The first day of a window is the day that far back: yesterday, and the weekday to come.
+        Aggregate(
+            "first",
+            "energy_sum",
+            windows={"energy_first_2d": "2d", "energy_first_7d": "7d", "energy_first_14d": "14d"},
+        ),
     ],
     description="The last days of a home.",
 )
@@ -98,5 +109,7 @@ next_day_energy = Model(
     label="energy_sum_next_day",
     spine_features=["weekday"],
     baselines={"yesterday": "energy_sum", "mean_7d": "energy_mean_7d"},
+    parameters={"eta": 0.1, "max_depth": 8, "min_child_weight": 50},
+    rounds=100,
     description="Forecasts a home's energy_sum of the next day, in kWh.",
 )

@@ -86,7 +86,10 @@ def compare(batches: Iterable[pa.RecordBatch], comparison: Comparison) -> Iterat
         totals = (tally.rows, tally.cells, tally.nulls, tally.mismatches)
         rows.append((check, None, None, None, None, None, *totals))
         rows += [(check, *example, 0, 0, 0, 0) for example in tally.examples]
-    arrays = [pa.array(column, kind) for column, kind in zip(zip(*rows), _ARROW_REPORT.types)]
+    arrays = [
+        pa.array(column, kind)
+        for column, kind in zip(zip(*rows, strict=True), _ARROW_REPORT.types, strict=True)
+    ]
     yield pa.RecordBatch.from_arrays(arrays, schema=_ARROW_REPORT)
 
 
@@ -103,7 +106,7 @@ def _text(value: Any) -> str:  # noqa: ANN401 (a cell of any type)
 
 def _by_key(columns: dict[str, list[Any]], keys: Sequence[str]) -> dict[tuple[Any, ...], list[int]]:
     positions: dict[tuple[Any, ...], list[int]] = {}
-    for position, key in enumerate(zip(*(columns[name] for name in keys))):
+    for position, key in enumerate(zip(*(columns[name] for name in keys), strict=True)):
         positions.setdefault(key, []).append(position)
     return positions
 
@@ -116,7 +119,7 @@ def _compare_key(
     tallies: dict[str, _Tally],
 ) -> None:
     side = columns["side"]
-    named = json.dumps(dict(zip(comparison.keys, key)), default=str)
+    named = json.dumps(dict(zip(comparison.keys, key, strict=True)), default=str)
     events = {
         (columns["version"][p], columns["row"][p]): _event(p, columns, comparison.shape)
         for p in positions
@@ -164,7 +167,7 @@ def _compare_offline(
         [(row.event_us, row.known_us) for row in wanted.values()],
         comparison.shape,
     )
-    for (at, row), vector in zip(wanted.items(), vectors):
+    for (at, row), vector in zip(wanted.items(), vectors, strict=True):
         tally.rows += 1
         position = stored.get(at)
         if position is None:
@@ -173,7 +176,7 @@ def _compare_offline(
         tally.cell(
             (named, "event_timestamp", row.event_us), row.event_us, columns["event_us"][position]
         )
-        for feature, value in zip(comparison.shape.features, vector.values):
+        for feature, value in zip(comparison.shape.features, vector.values, strict=True):
             found = columns[f"f_{feature.name}"][position]
             tally.cell((named, feature.name, row.event_us), value, found)
     for at, position in stored.items():

@@ -112,7 +112,15 @@ def _verdict_text(verdict: Any) -> str:  # noqa: ANN401 (imported when used)
             table(
                 ("view", "check", "key", "feature", "as of", "expected", "found"),
                 [
-                    (d.view, d.check, d.key, d.feature, format_instant(d.at_us), d.expected, d.found)
+                    (
+                        d.view,
+                        d.check,
+                        d.key,
+                        d.feature,
+                        format_instant(d.at_us),
+                        d.expected,
+                        d.found,
+                    )
                     for d in shown
                 ],
             )

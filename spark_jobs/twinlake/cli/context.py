@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,7 +75,7 @@ pass_context = click.make_pass_decorator(Context)
 def json_option(command: Any) -> Any:  # noqa: ANN401 (click's decorators are untyped functions)
     """Let ``--json`` stand after the verb, too."""
 
-    def set_json(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    def set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
             context.find_root().obj.as_json = True
 
@@ -94,7 +93,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     cells = [[_text(cell) for cell in row] for row in rows]
     raw = [list(row) for row in rows] if isinstance(rows, list) else []
     widths = [max(len(row[i]) for row in [list(heads), *cells]) for i in range(len(heads))]
-    right = [bool(raw) and all(isinstance(r[i], int | float) for r in raw) for i in range(len(heads))]
+    right = [
+        bool(raw) and all(isinstance(r[i], int | float) for r in raw) for i in range(len(heads))
+    ]
     lines = []
     for row in [list(heads), *cells]:
         parts = [
@@ -131,5 +132,3 @@ def parse_sources(values: Sequence[str]) -> dict[str, Path]:
 def is_debugging() -> bool:
     """Tell whether the user wants to see tracebacks."""
     return os.environ.get("TWINLAKE_DEBUG", "") not in {"", "0"}
-
-

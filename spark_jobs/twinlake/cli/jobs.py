@@ -16,7 +16,9 @@ from twinlake.cli.context import Context, json_option, pass_context, table
 @click.option("--end", metavar="T", help="Compute event times up to and with this.")
 @json_option
 @pass_context
-def materialize(context: Context, views: tuple[str, ...], start: str | None, end: str | None) -> None:
+def materialize(
+    context: Context, views: tuple[str, ...], start: str | None, end: str | None
+) -> None:
     """Land new rows, compute VIEWS (all by default) into Delta and publish them online."""
     _materialize(context, views, start, end, incremental=False)
 
@@ -76,12 +78,25 @@ def _materialized_text(document: dict[str, Any]) -> str:
     if not document["changed"]:
         return "Nothing new: no Delta version and no online row was written."
     landed = [
-        (name, item["version"], item["read"], item["accepted"], item["duplicate"], item["quarantined"])
+        (
+            name,
+            item["version"],
+            item["read"],
+            item["accepted"],
+            item["duplicate"],
+            item["quarantined"],
+        )
         for name, item in document["sources"].items()
         if item is not None
     ]
     published = [
-        (name, document["intervals"][name], item["feature_rows"], item["table_version"], item["online_rows"])
+        (
+            name,
+            document["intervals"][name],
+            item["feature_rows"],
+            item["table_version"],
+            item["online_rows"],
+        )
         for name, item in document["views"].items()
         if item is not None
     ]

@@ -1,10 +1,10 @@
 """The ``twinlake`` command: its verbs, its errors, its exit codes.
 
-    0  done
-    1  a check found something
-    2  wrong use or bad input
-    3  the environment failed
-    4  changes wait (plan --exit-code)
+0  done
+1  a check found something
+2  wrong use or bad input
+3  the environment failed
+4  changes wait (plan --exit-code)
 """
 
 from __future__ import annotations

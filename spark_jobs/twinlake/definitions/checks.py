@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from twinlake.definitions.clocks import DATA, WALL
@@ -94,19 +95,23 @@ def _entity_problems(entity: Entity) -> Iterator[Problem]:
         if name in RESERVED_COLUMNS:
             yield Problem(f"{place}, join key {name}", "is a reserved name", "choose another")
         hint = "use a type such as string, bigint or date"
-        yield from _try(f"{place}, join key {name}", hint, lambda kind=kind: canonical_type(kind))[1]
+        yield from _try(f"{place}, join key {name}", hint, partial(canonical_type, kind))[1]
 
 
 def _source_problems(source: Source) -> Iterator[Problem]:
     place = f"source {source.name}"
     yield from _name_problems(place, source.name)
     fields, problems = _try(
-        f"{place}, schema", 'write it as "id string, at timestamp"', lambda: parse_schema(source.schema)
+        f"{place}, schema",
+        'write it as "id string, at timestamp"',
+        partial(parse_schema, source.schema),
     )
     yield from problems
     for name, column in source.with_columns.items():
         hint = 'write Derived("timestamp", "date_add(day, 1)")'
-        kind_problems = _try(f"{place}, column {name}", hint, lambda c=column: canonical_type(c.type))[1]
+        kind_problems = _try(f"{place}, column {name}", hint, partial(canonical_type, column.type))[
+            1
+        ]
         yield from kind_problems
         problems = problems + kind_problems
     if problems or fields is None:
@@ -114,13 +119,19 @@ def _source_problems(source: Source) -> Iterator[Problem]:
     names = [field.name for field in fields] + list(source.with_columns)
     yield from _column_name_problems(place, names)
     yield from _source_column_problems(source, place)
-    yield from _try(f"{place}, max_ahead", "write it as 1d", lambda: parse_duration_us(source.max_ahead))[1]
+    yield from _try(
+        f"{place}, max_ahead", "write it as 1d", partial(parse_duration_us, source.max_ahead)
+    )[1]
     if source.batch is None and source.stream is None:
-        yield Problem(place, "can be read neither in batch nor as a stream", "give batch=Files(...)")
+        yield Problem(
+            place, "can be read neither in batch nor as a stream", "give batch=Files(...)"
+        )
     if source.batch is not None and source.batch.format not in {"parquet", "csv"}:
         yield Problem(place, f"format {source.batch.format!r} is unknown", "use parquet or csv")
     if source.batch is not None and source.stream is not None and not source.event_id_columns:
-        yield Problem(place, "has two paths but no event_id", "name the column that identifies a row")
+        yield Problem(
+            place, "has two paths but no event_id", "name the column that identifies a row"
+        )
     for expectation in source.expectations:
         yield from _expectation_problems(expectation, place, names)
 
@@ -135,7 +146,9 @@ def _column_name_problems(place: str, names: Iterable[str]) -> Iterator[Problem]
     # Spark does not tell upper from lower case in column names.
     for name, count in Counter(name.lower() for name in names).items():
         if count > 1:
-            yield Problem(f"{place}, column {name}", f"is there {count} times", "rename all but one")
+            yield Problem(
+                f"{place}, column {name}", f"is there {count} times", "rename all but one"
+            )
 
 
 def _source_column_problems(source: Source, place: str) -> Iterator[Problem]:
@@ -170,7 +183,9 @@ def _expectation_problems(
     required, optional = SUPPORTED[expectation.type]
     given = set(expectation.arguments)
     for name in sorted(required - given):
-        yield Problem(place, f"lacks the argument {name!r}", "give it as Great Expectations names it")
+        yield Problem(
+            place, f"lacks the argument {name!r}", "give it as Great Expectations names it"
+        )
     for name in sorted(given - required - optional):
         hint = "a share of rows is a matter of whole tables" if name == "mostly" else "leave it out"
         yield Problem(place, f"the argument {name!r} is not supported", hint)
@@ -205,7 +220,9 @@ def _view_problems(view: FeatureView) -> Iterator[Problem]:
         yield Problem(place, f"has {len(declared)} features", f"a row holds {MAX_COLUMNS} columns")
     for name, count in Counter(name for name, *_ in declared).items():
         if count > 1:
-            yield Problem(f"{place}, feature {name}", f"is there {count} times", "rename all but one")
+            yield Problem(
+                f"{place}, feature {name}", f"is there {count} times", "rename all but one"
+            )
     for name, column, function, window in declared:
         yield from _feature_problems(view, types, name, column, function, window)
     yield from _time_problems(view, place, [window for *_, window in declared if window])
@@ -248,7 +265,7 @@ def _time_problems(view: FeatureView, place: str, windows: list[str]) -> Iterato
         if text is None:
             continue
         hint = "write it as 10m, 1h or 7d"
-        length_us, problems = _try(f"{place}, {role}", hint, lambda t=text: parse_duration_us(t))
+        length_us, problems = _try(f"{place}, {role}", hint, partial(parse_duration_us, text))
         yield from problems
         if length_us == 0:
             yield Problem(f"{place}, {role}", f"{text!r} is empty", hint)
@@ -314,9 +331,13 @@ def _model_problems(model: Model) -> Iterator[Problem]:
     for name in (*model.spine_features, model.label):
         if name in features:
             yield Problem(
-                f"{place}, spine column {name}", "is a feature of the service", "rename one of the two"
+                f"{place}, spine column {name}",
+                "is a feature of the service",
+                "rename one of the two",
             )
     if not 0 < model.test_fraction < 1:
-        yield Problem(f"{place}, test_fraction", f"is {model.test_fraction}", "use a share such as 0.2")
+        yield Problem(
+            f"{place}, test_fraction", f"is {model.test_fraction}", "use a share such as 0.2"
+        )
     if model.rounds < 1:
         yield Problem(f"{place}, rounds", f"is {model.rounds}", "use at least 1")

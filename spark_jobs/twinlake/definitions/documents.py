@@ -27,7 +27,7 @@ class Definitions:
     views: Mapping[str, FeatureView] = field(default_factory=dict)
     services: Mapping[str, FeatureService] = field(default_factory=dict)
     models: Mapping[str, Model] = field(default_factory=dict)
-    clock: Clock = Clock()
+    clock: Clock = field(default_factory=Clock)
 
 
 def to_document(definitions: Definitions) -> dict[str, Any]:
@@ -154,7 +154,9 @@ def _service_document(service: FeatureService) -> dict[str, Any]:
 
 
 def _read_service(item: Mapping[str, Any], views: Mapping[str, FeatureView]) -> FeatureService:
-    selections = [Selection(views[entry["view"]], tuple(entry["names"])) for entry in item["features"]]
+    selections = [
+        Selection(views[entry["view"]], tuple(entry["names"])) for entry in item["features"]
+    ]
     return FeatureService(item["name"], tuple(selections), item["description"])
 
 

@@ -30,10 +30,10 @@ def _digest(document: Any) -> str:  # noqa: ANN401 (any JSON document)
 
 
 def normal_sql(sql: str) -> str:
-    """Fold white space outside quotes, where it has no meaning.
+    r"""Fold white space outside quotes, where it has no meaning.
 
     Examples:
-        >>> normal_sql("date_add( day,\\n 1)") == normal_sql("date_add( day, 1)")
+        >>> normal_sql("date_add( day,\n 1)") == normal_sql("date_add( day, 1)")
         True
         >>> normal_sql("x = 'a  b'")
         "x = 'a  b'"

@@ -33,7 +33,7 @@ def load(project: Path) -> Definitions:
     if not path.is_file():
         raise InputError(
             f"{project} is not a project: it has no {FILE_NAME}",
-            hint="name the folder of a project with -C, such as -C spark_jobs/examples/smart_meters",
+            hint="name a project's folder with -C, such as -C spark_jobs/examples/smart_meters",
         )
     try:
         names = runpy.run_path(str(path))

@@ -1,4 +1,4 @@
-"""Sources: rows with an event timestamp, readable in batch and, where they have one, as a stream."""
+"""Sources: rows with an event timestamp, readable in batch and, where there is one, as a stream."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _leftovers(project: Project, applied: Definitions) -> list[str]:
 
 def _check_expressions(project: Project) -> None:
     """Let Spark read every SQL expression against its source's columns, all before any table."""
-    from twinlake.lake.expressions import expression_problems  # noqa: PLC0415 (starts Spark)
+    from twinlake.lake.expressions import expression_problems
 
     problems = expression_problems(project.spark, project.definitions.sources.values())
     if problems:
@@ -121,7 +121,7 @@ def _check_expressions(project: Project) -> None:
 
 
 def _carry_out(project: Project, step: Step) -> None:
-    from twinlake.lake import events, feature_rows, tables  # noqa: PLC0415 (imports Spark)
+    from twinlake.lake import events, feature_rows, tables
 
     definitions = project.definitions
     match step:
@@ -135,7 +135,7 @@ def _carry_out(project: Project, step: Step) -> None:
             )
             project.store.create(online_table(view))
         case Recompute(name, _, interval, _):
-            from twinlake.flows.publishing import publish  # noqa: PLC0415
+            from twinlake.flows.publishing import publish
 
             publish(project, definitions.views[name], (interval.start_us, interval.end_us))
         case DropTables(table):

@@ -214,9 +214,7 @@ def _served_rows(
         if len(keys) == 1:
             return [_unreadable(view, keys[0], as_of_us, error)]
     # One damaged row must not hide the others: read them one by one.
-    return [
-        row for key in keys for row in _served_rows(project, view, [key], as_of_us, verdict)
-    ]
+    return [row for key in keys for row in _served_rows(project, view, [key], as_of_us, verdict)]
 
 
 def _serve(

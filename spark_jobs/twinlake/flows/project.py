@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from twinlake.definitions.checks import check
 from twinlake.definitions.documents import Definitions
@@ -141,7 +141,7 @@ class Project:
         return list_files(source, location, self.input_format(source))
 
     def input_format(self, source: Source) -> str:
-        """Tell the format of a source's files; a path that ends in .csv overrides the definition."""
+        """Tell the format of a source's files; a path that ends in .csv says it by itself."""
         path = self._paths.get(source.name)
         if path is not None and path.name.lower().endswith((".csv", ".csv.gz")):
             return "csv"
@@ -152,7 +152,7 @@ class Project:
         """The Spark session, started on first use."""
         if self._spark is None:
             # Spark is a second of imports, and `get` and `plan` do without it.
-            from twinlake.lake.session import SessionOptions, start  # noqa: PLC0415
+            from twinlake.lake.session import SessionOptions, start
 
             self.tell("starting Spark")
             java = find_java(self.environ, self.settings.java_home)
@@ -185,7 +185,7 @@ class Project:
             self._spark.stop()
             self._spark = None
 
-    def __enter__(self) -> Project:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

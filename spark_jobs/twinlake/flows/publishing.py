@@ -187,4 +187,3 @@ def _stamped(rows: Iterator[publication.FoldedRow], write_us: int) -> Iterator[O
             row.state,
             write_us,
         )
-

@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
 
 from twinlake.definitions.fingerprints import service_fingerprint
 from twinlake.definitions.services import FeatureService
@@ -19,6 +19,9 @@ from twinlake.flows.project import Project
 from twinlake.lake import feature_rows, point_in_time, spines, tables, training_tables
 from twinlake.models.content import PartialHash, combine, digest, partial_hash
 from twinlake.models.receipts import Receipt, SpinePin, TablePin
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 CODE_VERSION = "0.1.0"
 _ID_DIGITS = 12
@@ -99,14 +102,14 @@ def names(project: Project) -> list[str]:
 
 def write_out(project: Project, training_set: TrainingSet, out: Path) -> None:
     """Write a training set to one Parquet file."""
-    table = training_tables.read_arrow(
-        project.spark, training_set.path, training_set.version
-    )
+    table = training_tables.read_arrow(project.spark, training_set.path, training_set.version)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, out)
     except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}", hint="choose another --out") from error
+        raise InputError(
+            f"cannot write {out}: {error.strerror}", hint="choose another --out"
+        ) from error
 
 
 def _build(
@@ -125,9 +128,7 @@ def _build(
         )
         for view, names in service.selections()
     ]
-    events = sum(
-        landing.accepted for pin in pins for landing in project.landings(pin.name).all()
-    )
+    events = sum(landing.accepted for pin in pins for landing in project.landings(pin.name).all())
     parts = feature_rows.parts_for(
         events + spine_pin.rows, project.spark.sparkContext.defaultParallelism
     )

@@ -180,7 +180,7 @@ class Reader:
         head[holders] = self.words(Spread(np.minimum(spread.counts, 1)))
         width = head >> 32
         unit = ((head & LOW_HALF) ^ _SIGN) - _SIGN
-        if holders.size and not (0 <= width.min() and width.max() <= _MOST_LIMBS):
+        if holders.size and not (width.min() >= 0 and width.max() <= _MOST_LIMBS):
             raise StateError(
                 f"a state has sums of {int(width.max())} limbs, at most {_MOST_LIMBS} expected"
             )

@@ -34,7 +34,9 @@ def chunk(table: pa.Table, name: str) -> pa.Array:
 
 def integers(table: pa.Table, name: str) -> IntArray:
     """Give a column of integers without nulls."""
-    values: IntArray = chunk(table, name).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    values: IntArray = (
+        chunk(table, name).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    )
     return values
 
 

@@ -20,10 +20,10 @@ Columns, system columns first so that Delta keeps statistics of them:
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
-
-from pathlib import Path
 
 from twinlake.definitions.resolution import derived_columns, raw_columns
 from twinlake.definitions.sources import Source

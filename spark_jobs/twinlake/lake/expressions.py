@@ -20,7 +20,9 @@ def expression_problems(spark: SparkSession, sources: Iterable[Source]) -> list[
 
 
 def _of_source(spark: SparkSession, source: Source) -> list[Problem]:
-    schema = ", ".join(f"{tables.quoted(name)} {kind}" for name, kind in raw_columns(source).items())
+    schema = ", ".join(
+        f"{tables.quoted(name)} {kind}" for name, kind in raw_columns(source).items()
+    )
     frame = spark.createDataFrame([], schema)
     problems = []
     place = f"source {source.name}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,7 @@ def newest_versions(frame: DataFrame, keys: Sequence[str]) -> DataFrame:
     return frame.withColumn("_rank", F.row_number().over(order)).where("_rank = 1").drop("_rank")
 
 
-def relevant_events(
-    spark: SparkSession, path: Path, view: FeatureView, work: Work
-) -> DataFrame:
+def relevant_events(spark: SparkSession, path: Path, view: FeatureView, work: Work) -> DataFrame:
     """Read the events that the work needs, as the workers take them."""
     keys = list(view.entity.join_keys)
     frame = events.accepted(spark, path, view.source, work.version)
@@ -144,9 +143,7 @@ def _feature_rows(
     happened, table = arrays.sorted_events(table, codes, count, held)
     version = arrays.integers(table, "version")
     chosen = np.flatnonzero(_to_write(happened, version, shape, work))
-    queries = Queries(
-        happened.key[chosen], happened.event_us[chosen], happened.known_us[chosen]
-    )
+    queries = Queries(happened.key[chosen], happened.event_us[chosen], happened.known_us[chosen])
     found = vectors(happened, table, queries, shape, _PREFIX)
     picked = pa.array(chosen)
     out = [arrays.chunk(table, name).take(picked) for name in shape.keys]
@@ -172,17 +169,17 @@ def _to_write(
     times = np.where(is_new, happened.event_us, MIN_US)
     last_new = np.empty_like(times)
     edges = np.searchsorted(happened.key, np.arange(happened.key_count + 1))
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges.tolist()):
         last_new[low:high] = np.maximum.accumulate(times[low:high])
     # Rows of one moment see each other whatever their order.
-    tail = tail_us(happened.event_us, shape.longest_us or 1, shape.hop_us if shape.longest_us else None)
+    tail = tail_us(
+        happened.event_us, shape.longest_us or 1, shape.hop_us if shape.longest_us else None
+    )
     changed = (last_new > tail) | _same_moment_as_new(happened, is_new)
     return missing | (covered & (is_new | changed))
 
 
-def _same_moment_as_new(
-    happened: Events, is_new: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _same_moment_as_new(happened: Events, is_new: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     starts = np.ones(len(happened), np.bool_)
     starts[1:] = (happened.key[1:] != happened.key[:-1]) | (
         happened.event_us[1:] != happened.event_us[:-1]
@@ -190,7 +187,8 @@ def _same_moment_as_new(
     group = np.cumsum(starts) - 1
     has_new = np.zeros(group[-1] + 1 if len(group) else 0, np.bool_)
     has_new[group[is_new]] = True
-    return has_new[group]
+    found: npt.NDArray[np.bool_] = has_new[group]
+    return found
 
 
 def _inside(
@@ -200,5 +198,3 @@ def _inside(
     for start_us, end_us in intervals:
         inside |= (times_us > start_us) & (times_us <= end_us)
     return inside
-
-

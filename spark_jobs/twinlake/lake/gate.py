@@ -42,7 +42,9 @@ def reasons(rules: Sequence[tuple[str, Column]]) -> Column:
     clean = rules[0][1]
     for _, predicate in rules[1:]:
         clean = clean & predicate
-    broken = F.array_compact(F.array(*(F.when(~predicate, F.lit(text)) for text, predicate in rules)))
+    broken = F.array_compact(
+        F.array(*(F.when(~predicate, F.lit(text)) for text, predicate in rules))
+    )
     # Almost every row is clean, and for those no array is built.
     return F.when(clean, F.lit(None).cast("array<string>")).otherwise(broken)
 

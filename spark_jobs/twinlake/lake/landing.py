@@ -108,8 +108,8 @@ def verdicts(spark: SparkSession, path: Path, version: int) -> Verdicts | None:
     )
     if not found:
         return None
-    count = {row._verdict: row.rows for row in found}
-    newest = {row._verdict: row.newest for row in found}
+    count = {row["_verdict"]: row.rows for row in found}
+    newest = {row["_verdict"]: row.newest for row in found}
     return Verdicts(
         count.get(events.ACCEPTED, 0),
         count.get(events.DUPLICATE, 0),
@@ -131,7 +131,9 @@ def _incoming(spark: SparkSession, source: Source, batch: Batch) -> DataFrame:
             frame = frame.where(event_us > portion.after_us)
         if batch.through_us < MAX_US:
             in_time = event_us <= batch.through_us
-            frame = frame.where(in_time | event_us.isNull() if portion.after_us is None else in_time)
+            frame = frame.where(
+                in_time | event_us.isNull() if portion.after_us is None else in_time
+            )
         frames.append(frame)
     return reduce(DataFrame.unionByName, frames)
 
@@ -206,7 +208,7 @@ def _settle_identities(
     )
     named = ", ".join(source.event_id_columns) or "row"
     conflict = F.array(F.lit(f"{named}: another row with other content has this identity"))
-    verdict_reasons = F.when(
-        clean & (verdict == events.QUARANTINED), conflict
-    ).otherwise(F.col("_reasons"))
+    verdict_reasons = F.when(clean & (verdict == events.QUARANTINED), conflict).otherwise(
+        F.col("_reasons")
+    )
     return frame.withColumn("_verdict", verdict).withColumn("_reasons", verdict_reasons)

@@ -12,6 +12,7 @@ from functools import reduce
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
@@ -193,7 +194,7 @@ def _answer(
     yield from pa.Table.from_arrays(out, names).to_batches(max_chunksize=65_536)
 
 
-def _null_where(array: pa.Array, absent: np.ndarray) -> pa.Array:  # type: ignore[type-arg]
+def _null_where(array: pa.Array, absent: npt.NDArray[np.bool_]) -> pa.Array:
     rows = np.arange(len(array), dtype=np.int64)
     return arrays.take(array, np.where(absent, -1, rows))
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
-from twinlake.definitions.times import to_datetime
 from twinlake.definitions.resolution import needed_columns, view_features
+from twinlake.definitions.times import to_datetime
 from twinlake.definitions.views import FeatureView
 from twinlake.kernel.events import NEVER_US, Queries
 from twinlake.kernel.expiry import valid_until_us

@@ -101,5 +101,3 @@ def _settings(options: SessionOptions) -> dict[str, str]:
         settings["spark.local.dir"] = str(options.scratch / "spark")
         settings["spark.sql.warehouse.dir"] = str(options.scratch / "warehouse")
     return settings
-
-

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
-from py4j.protocol import Py4JJavaError
 
 from twinlake.definitions.types import Field
 from twinlake.errors import StateError
@@ -72,7 +72,7 @@ def create(spark: SparkSession, path: Path, columns: Sequence[Field], comment: s
 
 
 def _require_columns(spark: SparkSession, path: Path, columns: Sequence[Field]) -> None:
-    found = {name: kind for name, kind in read(spark, path).dtypes}
+    found = dict(read(spark, path).dtypes)
     wanted = {column.name: column.type for column in columns}
     if found != wanted:
         differing = sorted(
@@ -117,7 +117,7 @@ def read(spark: SparkSession, path: Path, version: int | None = None) -> DataFra
         at = "" if version is None else f" at version {version}"
         raise StateError(
             f"cannot read the table {path}{at}: {str(error).splitlines()[0]}",
-            hint="was it moved, vacuumed or damaged? `twinlake ls` lists the tables that belong here",
+            hint="was it moved, vacuumed or damaged? `twinlake show NAME` says where it belongs",
         ) from error
 
 

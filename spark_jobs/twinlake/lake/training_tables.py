@@ -78,7 +78,9 @@ def read_arrow(
 
     Training sets are only ever appended to, so their files hold just their rows.
     """
-    files = [unquote(urlsplit(name).path) for name in tables.read(spark, path, version).inputFiles()]
+    files = [
+        unquote(urlsplit(name).path) for name in tables.read(spark, path, version).inputFiles()
+    ]
     return ds.dataset(sorted(files), format="parquet").to_table(
         columns=None if columns is None else list(columns)
     )

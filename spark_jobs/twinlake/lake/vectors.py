@@ -18,6 +18,8 @@ from twinlake.kernel.views import EXPIRED, MISSING, NOT_YET_KNOWN, PRESENT, View
 from twinlake.lake.arrays import chunk, measured_column, take
 
 IntArray = npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Vectors:
     """Values as of some moments.

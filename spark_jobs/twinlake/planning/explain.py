@@ -24,7 +24,9 @@ def explain(plan: Plan) -> str:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    against = f"registry version {plan.registry_version}" if plan.registry_version else "nothing yet"
+    against = (
+        f"registry version {plan.registry_version}" if plan.registry_version else "nothing yet"
+    )
     if plan.steps:
         yield f"Against {against}, apply will:"
         yield from (f"  {describe(step)}" for step in plan.steps)

@@ -175,6 +175,4 @@ def _pending(desired: Definitions, facts: Facts) -> Iterator[Pending]:
         new_rows = sum(known) if len(known) == len(source.new_files) else None
         if landed or source.new_files:
             start_us = seen.covered_until_us if seen.covered_until_us < MAX_US else MIN_US
-            yield Pending(
-                name, Interval(start_us, MAX_US), landed, new_rows, len(source.new_files)
-            )
+            yield Pending(name, Interval(start_us, MAX_US), landed, new_rows, len(source.new_files))

@@ -20,7 +20,7 @@ _NUMBERED = re.compile(r"(\d{20})\.json")
 
 
 class AlreadyWritten(StateError):
-    """Another writer created the document first. Nothing was written; read again and decide anew."""
+    """Another writer came first and nothing was written; read again and decide anew."""
 
 
 class Documents:

@@ -119,7 +119,9 @@ def _readable(declared: str, found: pa.DataType) -> bool:
     if declared == "timestamp":
         return bool(pa.types.is_timestamp(found))
     if declared.startswith("decimal("):
-        return bool(pa.types.is_decimal(found)) and str(found).endswith(declared[7:].replace(",", ", "))
+        return bool(pa.types.is_decimal(found)) and str(found).endswith(
+            declared[7:].replace(",", ", ")
+        )
     return str(found) in _READABLE[declared]
 
 

@@ -1,12 +1,12 @@
 """Where a project's state lies: one folder, the same layout for every project.
 
-    STATE/registry landings publications receipts locks   JSON documents
-    STATE/lake/events/SOURCE                              events tables
-    STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
-    STATE/lake/training_sets/SERVICE__ID                  training sets
-    STATE/online.sqlite                                   the embedded online store
-    STATE/mlflow.sqlite, STATE/models                     runs and models
-    STATE/scratch                                         what may be deleted at any time
+STATE/registry landings publications receipts locks   JSON documents
+STATE/lake/events/SOURCE                              events tables
+STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
+STATE/lake/training_sets/SERVICE__ID                  training sets
+STATE/online.sqlite                                   the embedded online store
+STATE/mlflow.sqlite, STATE/models                     runs and models
+STATE/scratch                                         what may be deleted at any time
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a project has applied, landed and published: the record that plan, apply and jobs share.
 
-    registry/NNN.json            definitions as applied, one document per apply
-    landings/SOURCE/NNN.json     one per batch of rows landed, NNN being its ingest version
-    landings/SOURCE/intents/     the same, written before the commit; see ``Landings``
-    publications/VIEW/NNN.json   one per publication of a view
+registry/NNN.json            definitions as applied, one document per apply
+landings/SOURCE/NNN.json     one per batch of rows landed, NNN being its ingest version
+landings/SOURCE/intents/     the same, written before the commit; see ``Landings``
+publications/VIEW/NNN.json   one per publication of a view
 """
 
 from __future__ import annotations
@@ -211,5 +211,3 @@ def table_name(view_name: str, fingerprint: str) -> str:
 def view_table_name(definitions: Definitions, view_name: str) -> str:
     """Name the tables of a view as it is defined."""
     return table_name(view_name, view_fingerprint(definitions.views[view_name]))
-
-

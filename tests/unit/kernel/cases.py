@@ -50,7 +50,9 @@ def events_of(rows: list[Row]) -> tuple[Events, list[Row]]:
         return np.array([get(r) for r in rows], np.int64).reshape(-1)
 
     tie = column(lambda r: r.tie)
-    key, event, known = (column(lambda r, a=a: getattr(r, a)) for a in ("key", "event_us", "known_us"))
+    key, event, known = (
+        column(lambda r, a=a: getattr(r, a)) for a in ("key", "event_us", "known_us")
+    )
     order = sort_order(key, event, known, np.zeros_like(tie), tie)
     ordered = [rows[i] for i in order]
     columns = {name: _column(ordered, name, kind, s) for name, (kind, s) in KINDS.items()}

@@ -18,12 +18,27 @@ from twinlake.kernel import exact, rounding
 
 every_float = st.floats(allow_nan=False, allow_infinity=False)
 nasty = st.sampled_from(
-    [5e-324, -5e-324, 1.7e308, -1.7e308, 1e16, 1.0, -1e16, 2.0**-1074, 2.0**53, 2.0**54 + 4, 0.1, -0.0]
+    [
+        5e-324,
+        -5e-324,
+        1.7e308,
+        -1.7e308,
+        1e16,
+        1.0,
+        -1e16,
+        2.0**-1074,
+        2.0**53,
+        2.0**54 + 4,
+        0.1,
+        -0.0,
+    ]
     + [2.0**k for k in range(-80, 80, 7)]
 )
 floats = st.lists(st.one_of(every_float, nasty, st.floats(-1e3, 1e3)), max_size=12)
 int64s = st.integers(-(2**63), 2**63 - 1)
-ints = st.lists(st.one_of(int64s, st.integers(-100, 100), st.sampled_from([-(2**63), 2**63 - 1])), max_size=12)
+ints = st.lists(
+    st.one_of(int64s, st.integers(-100, 100), st.sampled_from([-(2**63), 2**63 - 1])), max_size=12
+)
 
 
 def bits(value: float) -> bytes:
@@ -56,7 +71,9 @@ def test_sums_of_integers_and_decimals(values, scale10):
     array = np.array(values, np.int64)
     s, ss = sum(values), sum(v * v for v in values)
     assert bits(total(exact.from_int64(array), scale10)) == bits(rounded(Fraction(s, 10**scale10)))
-    assert bits(total(exact.squares_of_int64(array), scale10)) == bits(rounded(Fraction(ss, 10**scale10)))
+    assert bits(total(exact.squares_of_int64(array), scale10)) == bits(
+        rounded(Fraction(ss, 10**scale10))
+    )
 
 
 @profile
@@ -69,7 +86,9 @@ def test_division_by_a_power_of_ten_rounds_once(values, scale10):
 
 
 @profile
-@given(st.integers(2**52, 2**53 - 1), st.integers(0, 150), st.sampled_from([-1, 0, 1]), st.booleans())
+@given(
+    st.integers(2**52, 2**53 - 1), st.integers(0, 150), st.sampled_from([-1, 0, 1]), st.booleans()
+)
 def test_ties_and_their_neighbours(mantissa, shift, nudge, negative):
     value = ((2 * mantissa + 1) << (shift + 1)) + nudge
     value = -value if negative else value
@@ -93,7 +112,10 @@ def from_python(values: list[int], exponent: int = 0) -> exact.Limbs:
 
 
 @profile
-@given(st.lists(st.integers(-(2**90), 2**90), min_size=1, max_size=5), st.sampled_from([-1088, -1120, -1056, 928]))
+@given(
+    st.lists(st.integers(-(2**90), 2**90), min_size=1, max_size=5),
+    st.sampled_from([-1088, -1120, -1056, 928]),
+)
 def test_subnormal_and_overflowing_results(values, exponent):
     got = rounding.to_float64(from_python(values, exponent))
     for value, one in zip(values, got.tolist()):
@@ -113,7 +135,9 @@ def test_any_order_and_grouping_gives_the_same_number(values, random):
     random.shuffle(shuffled)
     cut = random.randint(0, len(values))
     parts = [exact.from_float64(np.array(p, float)) for p in (shuffled[:cut], shuffled[cut:])]
-    sums = [exact.range_sums(exact.prefix_sums(p), np.array([0]), np.array([len(p)])) for p in parts]
+    sums = [
+        exact.range_sums(exact.prefix_sums(p), np.array([0]), np.array([len(p)])) for p in parts
+    ]
     merged = rounding.to_float64(exact.add(sums[0], sums[1]))[0]
     assert bits(merged) == bits(total(exact.from_float64(np.array(values, float))))
     assert bits(total(exact.concat(parts))) == bits(merged)
@@ -122,7 +146,10 @@ def test_any_order_and_grouping_gives_the_same_number(values, random):
 
 
 @profile
-@given(st.one_of(floats.map(lambda v: ("x", v)), st.lists(int64s, max_size=9).map(lambda v: ("n", v))), st.integers(0, 6))
+@given(
+    st.one_of(floats.map(lambda v: ("x", v)), st.lists(int64s, max_size=9).map(lambda v: ("n", v))),
+    st.integers(0, 6),
+)
 def test_stddev_is_the_fixed_expression(case, scale10):
     name, values = case
     if name == "x":

@@ -15,7 +15,9 @@ from twinlake.kernel.expiry import valid_until_us
 from twinlake.kernel.measures import Measure
 
 HORIZON = 140  # beyond the last event, delay, window, hop and ttl of the cases
-shapes = st.sampled_from([(None, (7,)), (None, (1, 13)), (5, (5, 15)), (4, (8,)), (None, (None, 3))])
+shapes = st.sampled_from(
+    [(None, (7,)), (None, (1, 13)), (5, (5, 15)), (4, (8,)), (None, (None, 3))]
+)
 
 
 def first_change(rows, key, t, windows, hop, ttl):

@@ -10,21 +10,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from . import oracle
-from .cases import KEYS, KINDS, answers, events_of, measures_over, profile, queries_of, rows_of, times
+from .cases import (
+    KEYS,
+    KINDS,
+    answers,
+    events_of,
+    measures_over,
+    profile,
+    queries_of,
+    rows_of,
+    times,
+)
 from .test_expiry import first_change
 from twinlake.errors import InputError, StateError
 from twinlake.kernel.aggregates import compute
 from twinlake.kernel.events import Queries
 from twinlake.kernel.measures import Measure
 from twinlake.kernel.opened import (
-    compute_states, newest_event_us, open_states, states_valid_until_us,
+    compute_states,
+    newest_event_us,
+    open_states,
+    states_valid_until_us,
 )
 from twinlake.kernel.shape import Shape
 from twinlake.kernel.state import HEADER, Provenance, fold
 
 FINGERPRINT, TABLE = bytes(range(16)), bytes(range(16, 32))
 ORIGIN = Provenance(FINGERPRINT, TABLE, 41)
-shapes = st.sampled_from([(None, (7,)), (None, (1, 13)), (5, (5, 15)), (4, (8,)), (20, (20, 40)), (None, ())])
+shapes = st.sampled_from(
+    [(None, (7,)), (None, (1, 13)), (5, (5, 15)), (4, (8,)), (20, (20, 40)), (None, ())]
+)
 plain = [Measure("last", name, None) for name in KINDS]
 
 
@@ -35,7 +50,9 @@ def published(rows, measures, hop, exact_from):
 
 
 cuts = st.lists(times, min_size=KEYS, max_size=KEYS)
-ahead = st.lists(st.tuples(st.integers(-1, KEYS - 1), st.integers(0, 60), st.integers(0, 60)), max_size=8)
+ahead = st.lists(
+    st.tuples(st.integers(-1, KEYS - 1), st.integers(0, 60), st.integers(0, 60)), max_size=8
+)
 
 
 @profile
@@ -57,7 +74,14 @@ def test_states_answer_as_raw_events_do(rows, cut, steps, shape, with_plain):
 
 
 @profile
-@given(rows_of(max_size=8), cuts, st.integers(-1, KEYS - 1), st.integers(0, 40), shapes, st.sampled_from([None, 45]))
+@given(
+    rows_of(max_size=8),
+    cuts,
+    st.integers(-1, KEYS - 1),
+    st.integers(0, 40),
+    shapes,
+    st.sampled_from([None, 45]),
+)
 def test_states_know_until_when_they_hold(rows, cut, key, step, shape, ttl):
     hop, windows = shape
     measures = [Measure("sum", "x", w) for w in windows] + plain[:2]
@@ -127,7 +151,9 @@ def test_no_states_and_no_rows():
     assert len(open_states([], shape, FINGERPRINT)) == 0
     states, blobs = published([], measures_over((20,)), 5, [0] * KEYS)
     assert {len(blob) for blob in blobs} == {96}
-    (count, *_) = compute_states(states, Queries.at(np.arange(3), np.arange(3)), [Measure("count", None, 20)])
+    (count, *_) = compute_states(
+        states, Queries.at(np.arange(3), np.arange(3)), [Measure("count", None, 20)]
+    )
     assert answers(count) == [0, 0, 0]
 
 

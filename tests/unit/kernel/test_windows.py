@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from . import oracle
 from .cases import (
-    KEYS, SCALES, answers, events_of, measures_over, profile, queries_of, rows_of, times,
+    KEYS,
+    SCALES,
+    answers,
+    events_of,
+    measures_over,
+    profile,
+    queries_of,
+    rows_of,
+    times,
 )
 from twinlake.errors import InputError
 from twinlake.kernel import aggregates, asof
@@ -19,16 +27,22 @@ from twinlake.kernel.events import Events, NumericColumn, Queries
 from twinlake.kernel.measures import Measure, needs_of
 from twinlake.kernel.windows import FOREVER_AGO_US, Timeline, leaves_us, tail_us
 
-shapes = st.sampled_from([(None, (7,)), (None, (1, 13)), (5, (5, 15)), (4, (8,)), (1, (3, 20)), (None, (None,))])
+shapes = st.sampled_from(
+    [(None, (7,)), (None, (1, 13)), (5, (5, 15)), (4, (8,)), (1, (3, 20)), (None, (None,))]
+)
 asked = st.lists(st.tuples(st.integers(-1, KEYS - 1), times, times), max_size=10)
-asked_now = st.lists(st.tuples(st.integers(-1, KEYS - 1), times).map(lambda q: (*q, q[1])), max_size=10)
+asked_now = st.lists(
+    st.tuples(st.integers(-1, KEYS - 1), times).map(lambda q: (*q, q[1])), max_size=10
+)
 
 
 def expected(rows, queries, measure, hop):
     result = []
     for key, t, k in queries:
         held = oracle.in_window(rows, key, t, k, measure.window_us, hop)
-        result.append(oracle.aggregate(measure.function, measure.column, held, SCALES.get(measure.column)))
+        result.append(
+            oracle.aggregate(measure.function, measure.column, held, SCALES.get(measure.column))
+        )
     return result
 
 
@@ -80,10 +94,14 @@ def test_tiles_give_what_their_rows_give(rows, queries, shape):
     # Tiles are of rows that are all visible, so ask only where no tile is cut by t.
     queries = queries_of([(key, -(-t // hop) * hop, k) for key, t, k in queries])
     queries = Queries.at(queries.key, queries.as_of_us)
-    for a, b in zip(compute(tiles, queries, measures, hop), compute(events, queries, measures, hop)):
+    for a, b in zip(
+        compute(tiles, queries, measures, hop), compute(events, queries, measures, hop)
+    ):
         assert answers(a) == answers(b)
     single = fold_rows(events, np.arange(len(events)), needs_of(measures))
-    for a, b in zip(compute(single, queries, measures, hop), compute(events, queries, measures, hop)):
+    for a, b in zip(
+        compute(single, queries, measures, hop), compute(events, queries, measures, hop)
+    ):
         assert answers(a) == answers(b)
 
 
@@ -131,7 +149,11 @@ def test_minus_zero_is_zero_everywhere():
 
 
 @profile
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1), st.integers(1, 2**40), st.integers(1, 50))
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1),
+    st.integers(1, 2**40),
+    st.integers(1, 50),
+)
 def test_tail_and_leaving_at_any_time(moments, hop, hops):
     window = hop * hops
     t = np.array(moments, np.int64)
@@ -147,8 +169,10 @@ def test_tail_and_leaving_at_any_time(moments, hop, hops):
 
 
 @profile
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3))),
-       st.lists(st.tuples(st.integers(-1, 2), st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3))))
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3))),
+    st.lists(st.tuples(st.integers(-1, 2), st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3))),
+)
 def test_positions_in_any_span_of_time(rows, queries):
     rows.sort()
     key, pos = (np.array([r[i] for r in rows], np.int64) for i in range(2))
