@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import click
 
+from twinlake import errors
 from twinlake.cli import checks, definitions, jobs
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
@@ -83,10 +85,22 @@ def report(command: click.Command, *, as_json: bool) -> int:
     except Exception as error:
         if is_debugging():
             raise
-        lines = str(error).strip().splitlines()
-        text = f"{type(error).__name__}: {lines[0] if lines else ''}"
-        hint = "set TWINLAKE_DEBUG=1 to see where it comes from"
-        return _fail(text, hint, ENVIRONMENT_FAILED, as_json=as_json)
+        return _fail_unexpectedly(error, as_json=as_json)
+
+
+def _fail_unexpectedly(error: Exception, *, as_json: bool) -> int:
+    """Report what nobody foresaw, such as an engine's own failure, by its innermost cause."""
+    text = str(error)
+    ours = re.search(r"twinlake\.errors\.(\w+): (.+)", text)
+    if ours is not None:
+        # Raised on purpose in a worker; Spark hands it on as text.
+        kind = getattr(errors, ours[1], errors.TwinlakeError)
+        return _fail(ours[2], None, kind.exit_code, as_json=as_json)
+    causes = re.findall(r"^Caused by: (?:[\w.$]+\.)?(\w+: .+)$", text, re.MULTILINE)
+    first = text.strip().splitlines()[0] if text.strip() else ""
+    message = causes[-1] if causes else f"{type(error).__name__}: {first}"
+    hint = "set TWINLAKE_DEBUG=1 to see where it comes from"
+    return _fail(message, hint, ENVIRONMENT_FAILED, as_json=as_json)
 
 
 def _fail(message: str, hint: str | None, exit_code: int, *, as_json: bool) -> int:

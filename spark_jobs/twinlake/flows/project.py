@@ -38,6 +38,8 @@ from twinlake.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from twinlake.lake.progress import Progress
+
 Tell = Callable[[str], None]
 
 
@@ -50,7 +52,7 @@ class Project:
         now_us: Gives the present in microseconds since the epoch.
         tell: Is given progress, one line at a time.
         sources: Source name to another path than the definition's.
-        spark: A session to use; one is started when needed otherwise.
+        spark: A session to use, which is not stopped; one is started when needed otherwise.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Project:
         self.places = Places(settings.state)
         self._paths = dict(sources or {})
         self._spark = spark
+        self._owns_spark = spark is None
         self._store: OnlineStore | None = None
+        self._progress: Progress | None = None
 
     @cached_property
     def definitions(self) -> Definitions:
@@ -152,6 +156,7 @@ class Project:
         """The Spark session, started on first use."""
         if self._spark is None:
             # Spark is a second of imports, and `get` and `plan` do without it.
+            from twinlake.lake.progress import Progress
             from twinlake.lake.session import SessionOptions, start
 
             self.tell("starting Spark")
@@ -166,6 +171,7 @@ class Project:
                 scratch=self.places.scratch,
             )
             self._spark = start(options)
+            self._progress = Progress(self._spark, self.tell)
         return self._spark
 
     @property
@@ -181,7 +187,10 @@ class Project:
         if self._store is not None:
             self._store.close()
             self._store = None
-        if self._spark is not None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+        if self._spark is not None and self._owns_spark:
             self._spark.stop()
             self._spark = None
 

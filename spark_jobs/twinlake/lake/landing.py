@@ -176,39 +176,54 @@ def _settle_identities(
 ) -> DataFrame:
     """Give every row its verdict.
 
-    Only identities that more than one row claims are looked at row by row; they are few, and
-    Spark broadcasts them, so the wide rows are not shuffled.
+    Most identities are claimed once. Counting the claims finds the others with two numbers for
+    each identity; only those are then looked at row by row.
     """
     identity = list(source.event_id_columns) or ["_hash_a", "_hash_b"]
     clean = F.col("_reasons").isNull()
-    place = F.struct("_hash_a", "_hash_b", "_origin", "_offset")
-    claims = judged.where(clean).select(*identity, place.alias("claim"), F.lit(0).alias("landed"))
+    claims = judged.where(clean).withColumn("_landed", F.lit(0))
     landed = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
-    landed = landed.select(*identity, place.alias("claim"), F.lit(1).alias("landed"))
+    claims = claims.unionByName(landed.withColumn("_landed", F.lit(1)), allowMissingColumns=True)
     contested = (
-        claims.unionByName(landed)
-        .groupBy(*identity)
-        .agg(
-            F.count("*").alias("_claims"),
-            F.sum("landed").alias("_landed"),
-            # A landed row outranks every new one, hence the 1 - landed in front.
-            F.min(F.struct((1 - F.col("landed")).alias("rank"), "claim")).alias("_winner"),
-        )
+        claims.groupBy(*identity)
+        .agg(F.count("*").alias("_claims"), F.sum("_landed").alias("_landed"))
+        # Those that are all landed were settled before.
         .where((F.col("_claims") > 1) & (F.col("_claims") > F.col("_landed")))
     )
-    frame = judged.join(contested, identity, "left")
+    if contested.isEmpty():
+        verdict = F.when(clean, events.ACCEPTED).otherwise(events.QUARANTINED)
+        return judged.withColumn("_verdict", verdict)
+    winners = _winners(claims, contested.select(*identity), identity)
+    return _with_verdicts(judged, winners, identity, ", ".join(source.event_id_columns) or "row")
+
+
+def _winners(claims: DataFrame, contested: DataFrame, identity: list[str]) -> DataFrame:
+    """Find who gets each contested identity: the row that is landed, or the first claim."""
+    place = F.struct("_hash_a", "_hash_b", "_origin", "_offset").alias("claim")
+    rank = (1 - F.col("_landed")).alias("rank")
+    return (
+        claims.join(contested, identity, "left_semi")
+        .groupBy(*identity)
+        .agg(F.min(F.struct(rank, place)).alias("_winner"))
+    )
+
+
+def _with_verdicts(
+    judged: DataFrame, winners: DataFrame, identity: list[str], named: str
+) -> DataFrame:
+    """Judge rows by who has their identity; without a winner nobody contests it."""
+    clean = F.col("_reasons").isNull()
     winner = F.col("_winner.claim")
-    is_winner = (F.col("_landed") == 0) & (winner == place)
+    place = F.struct("_hash_a", "_hash_b", "_origin", "_offset")
+    is_winner = (F.col("_winner.rank") == 1) & (winner == place)
     same_bytes = (winner["_hash_a"] == F.col("_hash_a")) & (winner["_hash_b"] == F.col("_hash_b"))
     verdict = (
         F.when(~clean, events.QUARANTINED)
-        .when(F.col("_claims").isNull() | is_winner, events.ACCEPTED)
+        .when(winner.isNull() | is_winner, events.ACCEPTED)
         .when(same_bytes, events.DUPLICATE)
         .otherwise(events.QUARANTINED)
     )
-    named = ", ".join(source.event_id_columns) or "row"
     conflict = F.array(F.lit(f"{named}: another row with other content has this identity"))
-    verdict_reasons = F.when(clean & (verdict == events.QUARANTINED), conflict).otherwise(
-        F.col("_reasons")
-    )
-    return frame.withColumn("_verdict", verdict).withColumn("_reasons", verdict_reasons)
+    reasons = F.when(clean & (verdict == events.QUARANTINED), conflict).otherwise(F.col("_reasons"))
+    frame = judged.join(winners, identity, "left")
+    return frame.withColumn("_verdict", verdict).withColumn("_reasons", reasons)

@@ -4,6 +4,7 @@ STATE/registry landings publications receipts locks   JSON documents
 STATE/lake/events/SOURCE                              events tables
 STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
 STATE/lake/training_sets/SERVICE__ID                  training sets
+STATE/spines/CONTENT.parquet                          spines that came from memory
 STATE/online.sqlite                                   the embedded online store
 STATE/mlflow.sqlite, STATE/models                     runs and models
 STATE/scratch                                         what may be deleted at any time
@@ -42,6 +43,11 @@ class Places:
     def training_set(self, name: str) -> Path:
         """One training set."""
         return self.state / "lake" / "training_sets" / name
+
+    @property
+    def spines(self) -> Path:
+        """The spines that were handed over in memory, each a file named by its content."""
+        return self.state / "spines"
 
     @property
     def receipts(self) -> Path:

@@ -91,6 +91,34 @@ def test_states_know_until_when_they_hold(rows, cut, key, step, shape, ttl):
     assert got.tolist() == [first_change(rows, key, t, windows, hop, ttl)]
 
 
+def row(event_us, known_us, tie, x):
+    return oracle.Row(0, event_us, known_us, tie, {"x": x, "n": tie, "d": None, "s": None})
+
+
+@pytest.mark.parametrize("hop", [None, 5])
+def test_what_is_known_later_comes_later_and_in_its_place(hop):
+    rows = [
+        row(3, 3, 0, 1.0), row(4, 4, 0, 2.0),  # a tile, where there is a hop
+        row(3, 30, 1, 3.0), row(4, 40, 1, 4.0),  # known after exact_from, at the same event times
+        row(12, 12, 0, 5.0), row(12, 50, 1, 6.0),  # a single and its like
+        row(16, 60, 0, 7.0),
+    ]
+    measures = measures_over((15, 60)) + plain
+    states, _ = published(rows, measures, hop, [20] * KEYS)
+    queries = queries_of([(0, t, k) for t in (20, 25, 60, 74) for k in (20, 29, 30, 40, 50, 59, 60)])
+    raw = compute(events_of(rows)[0], queries, measures, hop)
+    for measure, a, b in zip(measures, compute_states(states, queries, measures), raw):
+        assert answers(a) == answers(b), measure
+
+
+@pytest.mark.parametrize(("e", "hop", "kept"), [(10, 5, 1), (6, 5, 1), (5, 5, 0), (11, None, 1), (10, None, 0)])
+def test_what_no_question_can_reach_is_left_out(e, hop, kept):
+    # exact from 21: the tail of 11 is at 10; that of 15 at 6, rounded down to the hop at 5
+    window = 15 if hop else 11
+    states, _ = published([row(e, e, 0, 1.0)], [Measure("sum", "x", window)], hop, [21] * KEYS)
+    assert len(states.singles.events) == kept
+
+
 @profile
 @given(rows_of(max_size=20), cuts, st.sampled_from([(None, (7,)), (5, (15,))]))
 def test_a_state_is_a_function_of_its_own_key(rows, cut, shape):

@@ -140,6 +140,20 @@ def test_what_leaves_a_window_leaves_its_extremes():
     assert high.values.tolist() == [9, 9, 9, 5, 6, 6]
 
 
+def test_nulls_are_not_zeros():
+    values = np.array([0.0, 5.0, 0.0, 7.0])
+    time = np.arange(4, dtype=np.int64)
+    for sign in (1, -1):
+        for kind in (np.float64, np.int64):
+            column = NumericColumn((sign * values).astype(kind), values > 0)
+            events = Events(1, np.zeros(4, np.int64), time, time, {"x": column})
+            measures = [Measure(f, "x", 9) for f in ("min", "max", "mean", "count")]
+            got = compute(events, Queries.at(np.array([0]), np.array([3])), measures, None)
+            assert [m.values[0] for m in got] == [*sorted([5 * sign, 7 * sign]), 6 * sign, 2]
+            nothing = compute(events, Queries.at(np.array([0]), np.array([0])), measures, None)
+            assert [answers(m)[0] for m in nothing] == [None, None, None, 0]
+
+
 def test_minus_zero_is_zero_everywhere():
     values = NumericColumn(np.array([-0.0]), np.array([True]))
     events = Events(1, *np.zeros((3, 1), np.int64), {"x": values})

@@ -1,0 +1,319 @@
+"""The feature store as Python sees it: ``twinlake.open`` gives one.
+
+Its verbs have the names that Feast made well known. Each is one call of a flow; the command line
+makes the same calls.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twinlake.clock import now_us
+from twinlake.definitions.times import parse_instant_us, to_us
+from twinlake.errors import InputError
+from twinlake.flows.project import Project
+from twinlake.models.content import content_hash
+from twinlake.settings import load_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame, SparkSession
+
+    from twinlake.flows.checking import Verdict
+    from twinlake.flows.materializing import Materialized
+    from twinlake.flows.modelling import Trained
+    from twinlake.flows.reading import Answer
+    from twinlake.flows.training_sets import TrainingSet
+    from twinlake.planning.steps import Plan
+
+PathLike = str | os.PathLike[str]
+Instant = str | datetime
+Spine = Any  # a path, a pandas DataFrame or an Arrow table; neither library has types of its own
+
+
+@dataclass(frozen=True)
+class OnlineFeatures:
+    """A service's features, as served for some keys.
+
+    Attributes:
+        answers: Per key, in the order asked for: each feature's value, status and event timestamp,
+            and as of when it was read.
+    """
+
+    answers: Sequence[Answer]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Give one dictionary a key: the key's parts, then the values; None where not present."""
+        return [
+            dict(answer.key) | {name: served.value for name, served in answer.features.items()}
+            for answer in self.answers
+        ]
+
+    def statuses(self) -> list[dict[str, str]]:
+        """Give why a value is what it is: present, null, missing or expired, per feature."""
+        return [
+            {name: served.status for name, served in answer.features.items()}
+            for answer in self.answers
+        ]
+
+    def to_df(self) -> pd.DataFrame:
+        """Give one row a key: the key's parts, then the values."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_dicts())
+
+
+class FeatureStore:
+    """A project's feature store; close it, or use it as a context manager.
+
+    Spark is started by the first verb that needs it: not by ``plan``, nor by
+    ``get_online_features``.
+
+    Args:
+        project: The opened project.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+
+    @property
+    def spark(self) -> SparkSession:
+        """The Spark session: the one that was handed over, else one started now."""
+        return self.project.spark
+
+    def plan(self) -> Plan:
+        """Show what ``apply`` would create, change, recompute and drop; writes nothing."""
+        from twinlake.flows import applying
+
+        return applying.plan(self.project)
+
+    def apply(self) -> Plan:
+        """Carry out what ``plan`` shows, and register the definitions.
+
+        Raises:
+            DefinitionError: An expression cannot be read by Spark.
+        """
+        from twinlake.flows import applying
+
+        return applying.apply(self.project)
+
+    def materialize(
+        self,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        views: Sequence[str] = (),
+    ) -> Materialized:
+        """Land new rows, compute views into Delta and publish them online.
+
+        Args:
+            start: Compute event times after this; without it, from the beginning.
+            end: Compute event times up to and with this; without it, everything.
+            views: Which views; without names, all.
+        """
+        from twinlake.flows import materializing
+
+        return materializing.materialize(
+            self.project, views, start_us=_instant_us(start), end_us=_instant_us(end)
+        )
+
+    def materialize_incremental(
+        self, end: Instant | None = None, views: Sequence[str] = ()
+    ) -> Materialized:
+        """Like ``materialize``, from where each view was last computed to."""
+        from twinlake.flows import materializing
+
+        return materializing.materialize(
+            self.project, views, end_us=_instant_us(end), incremental=True
+        )
+
+    def build_training_set(self, service: str, spine: Spine) -> TrainingSet:
+        """Join a spine to a service's features, point in time, into a Delta table with a receipt.
+
+        Args:
+            service: The feature service.
+            spine: Join keys, ``event_timestamp`` and labels: the path of a Parquet file, CSV file
+                or Delta table, or a pandas DataFrame or Arrow table. A table in memory is kept as
+                a file in the state folder, so that the receipt names what can be read again.
+
+        Raises:
+            InputError: The spine does not fit the service.
+        """
+        from twinlake.flows import training_sets
+
+        return training_sets.build(self.project, service, self._spine_file(spine))
+
+    def get_historical_features(self, service: str, spine: Spine) -> pd.DataFrame:
+        """Give a spine with a service's features as of each of its rows.
+
+        This builds a training set (see ``build_training_set``), or finds the one that the same
+        spine, definitions and events gave before, and reads it.
+
+        Returns:
+            The spine's columns, the features, and for each view its status and the event timestamp
+            that was matched. The rows are the spine's, in no promised order.
+        """
+        from twinlake.lake import training_tables
+
+        built = self.build_training_set(service, spine)
+        table = training_tables.read_arrow(self.spark, built.path, built.version)
+        return table.to_pandas()
+
+    def get_online_features(
+        self, service: str, keys: Sequence[Mapping[str, Any]], as_of: Instant | None = None
+    ) -> OnlineFeatures:
+        """Read a service's features for some keys from the online store.
+
+        Args:
+            service: The feature service.
+            keys: Per entity its join keys: ``[{"household_id": "MAC000002"}]``.
+            as_of: A time, ``"wall"`` or ``"data"``; the project's clock without it.
+
+        Raises:
+            InputError: The moment lies before the newest event of a key.
+        """
+        from twinlake.flows import reading
+
+        return OnlineFeatures(reading.read_service(self.project, service, keys, _told(as_of)))
+
+    def train(self, model: str, spine: Spine | None = None) -> Trained:
+        """Train a model, hold the last part of time out, and log everything in MLflow.
+
+        Args:
+            model: The model.
+            spine: Build the training set from this; without it, the newest one is taken.
+        """
+        from twinlake.flows import modelling
+
+        service = self.project.model(model).service.name
+        chosen = (
+            modelling.newest_training_set(self.project, service)
+            if spine is None
+            else self.build_training_set(service, spine)
+        )
+        return modelling.train_model(self.project, model, chosen)
+
+    def parity(
+        self, service: str | None = None, keys: int | None = None, as_of: Instant | None = None
+    ) -> Verdict:
+        """Recompute what is stored and served by independent code, and compare cell by cell.
+
+        Args:
+            service: The service whose views are compared; without it, all views.
+            keys: How many keys, chosen by a fixed hash; without it, every one.
+            as_of: As of when to serve; the project's clock without it.
+        """
+        from twinlake.flows import checking
+
+        if service is None:
+            views = list(self.project.applied().definitions.views.values())
+        else:
+            views = [view for view, _ in self.project.service(service).selections()]
+        return checking.check_parity(self.project, views, keys, _told(as_of))
+
+    def register_tables(self) -> list[str]:
+        """Make feature views and events readable by name in ``spark.sql``; give the names."""
+        from twinlake.flows.tables_by_name import register_tables
+
+        return register_tables(self.project)
+
+    def sql(self, query: str) -> DataFrame:
+        """Run a query that reads feature views and events by name, as they are now."""
+        self.register_tables()
+        return self.spark.sql(query)
+
+    def close(self) -> None:
+        """Stop what was started; a session that was handed over goes on."""
+        self.project.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _spine_file(self, spine: Spine) -> Path:
+        if isinstance(spine, str | os.PathLike):
+            return Path(spine)
+        table = spine if isinstance(spine, pa.Table) else _arrow_table(spine)
+        try:
+            table = table.cast(pa.schema([_in_microseconds(field) for field in table.schema]))
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"the spine holds times that are no whole microseconds: {error}",
+                hint="round them, such as with .dt.floor('us')",
+            ) from error
+        name = content_hash(table.to_batches(), table.column_names)
+        file = self.project.places.spines / f"{name}.parquet"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_suffix(".part")
+            pq.write_table(table, part)
+            part.replace(file)
+        return file
+
+
+def open_store(
+    project: PathLike,
+    env: str = "local",
+    state: PathLike | None = None,
+    sources: Mapping[str, PathLike] | None = None,
+    spark: SparkSession | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> FeatureStore:
+    """Open a project's feature store; see ``twinlake.open``."""
+    settings = load_settings(
+        Path(project), env, None if state is None else Path(state), environ=os.environ
+    )
+    return FeatureStore(
+        Project(
+            settings,
+            environ=os.environ,
+            now_us=now_us,
+            tell=tell or logging.getLogger("twinlake").info,
+            sources={name: Path(path) for name, path in (sources or {}).items()},
+            spark=spark,
+        )
+    )
+
+
+def _told(moment: Instant | None) -> str | None:
+    return moment.isoformat() if isinstance(moment, datetime) else moment
+
+
+def _instant_us(moment: Instant | None) -> int | None:
+    if moment is None:
+        return None
+    if isinstance(moment, str):
+        return parse_instant_us(moment)
+    return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _arrow_table(frame: Any) -> pa.Table:  # noqa: ANN401 (pandas has no types)
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (AttributeError, TypeError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"a {type(frame).__name__} is no spine: {error}",
+            hint="give a path, a pandas DataFrame or an Arrow table",
+        ) from error
+
+
+def _in_microseconds(field: pa.Field) -> pa.Field:
+    if not pa.types.is_timestamp(field.type):
+        return field
+    return field.with_type(pa.timestamp("us", field.type.tz))
