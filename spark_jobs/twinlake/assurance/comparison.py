@@ -19,7 +19,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from twinlake.assurance.recompute import NULL, PRESENT, EventRow, Shape, Vector, recompute
+from twinlake.assurance.recompute import (
+    MISSING,
+    NOT_YET_KNOWN,
+    NULL,
+    PRESENT,
+    EventRow,
+    Shape,
+    Vector,
+    recompute,
+)
 
 EVENTS, OFFLINE, ONLINE = 0, 1, 2
 # Enough differences from each part to see a pattern; all of them are counted.
@@ -209,6 +218,10 @@ def _compare_online(
     at_newest, at_as_of = recompute(
         rows, [(at_newest_us, known_us), (as_of_us, as_of_us)], comparison.shape
     )
+    # What was published must be in the row: one put back from earlier is right in itself.
+    published = max((landed for landed, _ in events if landed <= comparison.version), default=0)
+    if version < published:
+        stored.cell((named, "(version)", as_of_us), published, version)
     stored.rows += 1
     served.rows += 1
     found_us = columns["event_us"][position]
@@ -227,6 +240,8 @@ def _compare_online(
 
 
 def _served(vector: Vector, index: int) -> tuple[str, Any]:
+    if vector.status == NOT_YET_KNOWN:
+        return MISSING, None  # who serves knows of nothing that is not known yet
     if vector.status != PRESENT:
         return vector.status, None
     value = vector.values[index]

@@ -1,24 +1,19 @@
 """Features again, in plain Python: the independent half of parity.
 
-Nothing here is shared with the kernel. Sums are whole numbers of the smallest part that a value can
-have (2**-1074 for a double, 10**-scale for a decimal), so adding and taking away is exact and the
-one rounding is Python's own, which is right by its definition of ``int / int``.
+Nothing here is shared with the kernel. Sums are whole numbers of the smallest part that the cells
+of a key need (a power of two for doubles, 10**-scale for decimals), so adding and taking away is
+exact and the one rounding is Python's own, which is right by its definition of ``int / int``.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from twinlake.definitions.views import Feature
-
-# Every finite double is a whole number of these.
-_DOUBLE_UNIT_BITS = 1074
-_DOUBLE_UNIT = 1 << _DOUBLE_UNIT_BITS
 
 PRESENT, MISSING, EXPIRED, NOT_YET_KNOWN = "present", "missing", "expired", "not_yet_known"
 NULL = "null"
@@ -129,41 +124,73 @@ def _from_scratch(visible: list[EventRow], as_of_us: int, shape: Shape) -> tuple
     return sliding.advance(as_of_us)
 
 
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """A column's cells as whole numbers of one part that all of them are multiples of.
+
+    Attributes:
+        cells: One whole number per row; None where the cell is null.
+        part: How many of them make 1.
+        whole: Whether sums are whole numbers themselves: the column holds integers.
+    """
+
+    cells: list[int | None]
+    part: int
+    whole: bool
+
+    @classmethod
+    def of(cls, values: list[Any], scale: int | None) -> _Units:
+        """Take the finest part that a key's cells need: a power of two, or of ten."""
+        held = [value for value in values if value is not None]
+        if held and isinstance(held[0], float):
+            ratios = [None if value is None else value.as_integer_ratio() for value in values]
+            part = max(ratio[1] for ratio in ratios if ratio is not None)
+            # Denominators are powers of two, so the largest is a multiple of all the others.
+            cells = [None if r is None else r[0] * (part // r[1]) for r in ratios]
+            return cls(cells, part, whole=False)
+        if scale is not None:
+            cells = [None if value is None else int(value.scaleb(scale)) for value in values]
+            return cls(cells, 10**scale, whole=False)
+        # What is no number, such as text, can be counted and nothing else.
+        numbers = not held or isinstance(held[0], int)
+        cells = [None if value is None else int(value) if numbers else 1 for value in values]
+        return cls(cells, 1, whole=True)
+
+
 @dataclass
 class _Total:
     """What one column comes to inside one window."""
 
-    to_unit: Callable[[Any], int]
-    from_units: Callable[[int], Any]
-    squares_from_units: Callable[[int], float]
+    units: _Units
+    values: list[Any]
     ordered: bool
     squared: bool
     count: int = 0
-    units: int = 0
+    total: int = 0
     squares: int = 0
     sorted_values: list[Any] = field(default_factory=list)
 
-    def add(self, value: Any) -> None:  # noqa: ANN401 (a cell of any numeric type)
-        if value is None:
+    def add(self, row: int) -> None:
+        unit = self.units.cells[row]
+        if unit is None:
             return
-        unit = self.to_unit(value)
         self.count += 1
-        self.units += unit
+        self.total += unit
         if self.squared:
             self.squares += unit * unit
         if self.ordered:
-            insort(self.sorted_values, value)
+            insort(self.sorted_values, self.values[row])
 
-    def remove(self, value: Any) -> None:  # noqa: ANN401 (a cell of any numeric type)
-        if value is None:
+    def remove(self, row: int) -> None:
+        unit = self.units.cells[row]
+        if unit is None:
             return
-        unit = self.to_unit(value)
         self.count -= 1
-        self.units -= unit
+        self.total -= unit
         if self.squared:
             self.squares -= unit * unit
         if self.ordered:
-            del self.sorted_values[bisect_left(self.sorted_values, value)]
+            del self.sorted_values[bisect_left(self.sorted_values, self.values[row])]
 
     def result(self, function: str) -> Any:  # noqa: ANN401 (a cell of any numeric type)
         if function == "count":
@@ -171,17 +198,18 @@ class _Total:
         if self.count == 0:
             return None
         if function == "sum":
-            return self.from_units(self.units)
+            return self.total if self.units.whole else self.total / self.units.part
         if function == "mean":
-            return float(self.from_units(self.units)) / self.count
+            return self.total / self.units.part / self.count
         if function == "min":
             return self.sorted_values[0]
         if function == "max":
             return self.sorted_values[-1]
         if self.count < 2:
             return None
-        spread = self.count * self.squares - self.units * self.units
-        return math.sqrt(self.squares_from_units(spread) / float(self.count * (self.count - 1)))
+        spread = self.count * self.squares - self.total * self.total
+        rounded = spread / (self.units.part * self.units.part)
+        return math.sqrt(rounded / float(self.count * (self.count - 1)))
 
 
 class _Sliding:
@@ -193,10 +221,16 @@ class _Sliding:
         self._until = 0
         self._windows = sorted({f.window_us for f in shape.features if f.window_us is not None})
         self._starts = dict.fromkeys(self._windows, 0)
+        self._values: dict[str, list[Any]] = {}
+        self._units: dict[str, _Units] = {}
         self._totals: dict[tuple[str, int], _Total] = {}
         for feature in shape.features:
             if feature.window_us is not None and feature.column is not None:
                 self._prepare(feature.column, feature.window_us)
+        self._of_window = {
+            window_us: [total for (_, w), total in self._totals.items() if w == window_us]
+            for window_us in self._windows
+        }
 
     def _prepare(self, column: str, window_us: int) -> None:
         used = {
@@ -206,10 +240,15 @@ class _Sliding:
         }
         if used <= {"first", "last"}:
             return
-        sample = next((r.values[column] for r in self._rows if r.values[column] is not None), 0.0)
-        to_unit, from_units, squares = _units(sample, self._shape.scales.get(column))
+        if column not in self._values:
+            self._values[column] = [row.values[column] for row in self._rows]
+            scale = self._shape.scales.get(column)
+            self._units[column] = _Units.of(self._values[column], scale)
         self._totals[column, window_us] = _Total(
-            to_unit, from_units, squares, bool(used & {"min", "max"}), "stddev" in used
+            self._units[column],
+            self._values[column],
+            bool(used & {"min", "max"}),
+            "stddev" in used,
         )
 
     @property
@@ -221,17 +260,15 @@ class _Sliding:
         """Move to a moment that is not before the last one and give the values there."""
         rows = self._rows
         while self._until < len(rows) and rows[self._until].event_us <= as_of_us:
-            entering = rows[self._until]
-            for (column, _), total in self._totals.items():
-                total.add(entering.values[column])
+            for total in self._totals.values():
+                total.add(self._until)
             self._until += 1
         for window_us in self._windows:
             tail = tail_us(as_of_us, window_us, self._shape.hop_us)
             start = self._starts[window_us]
             while start < self._until and rows[start].event_us <= tail:
-                for (column, other_us), total in self._totals.items():
-                    if other_us == window_us:
-                        total.remove(rows[start].values[column])
+                for total in self._of_window[window_us]:
+                    total.remove(start)
                 start += 1
             self._starts[window_us] = start
         return tuple(self._value(feature) for feature in self._shape.features)
@@ -248,29 +285,3 @@ class _Sliding:
             row = self._rows[start if feature.function == "first" else self._until - 1]
             return row.values[feature.column]
         return self._totals[feature.column, feature.window_us].result(str(feature.function))
-
-
-def _units(
-    sample: Any,  # noqa: ANN401 (a cell of any numeric type)
-    scale: int | None,
-) -> tuple[Callable[[Any], int], Callable[[int], Any], Callable[[int], float]]:
-    """Give how a column's values become whole units, and sums of units become results."""
-    if isinstance(sample, float):
-        return (
-            _double_units,
-            lambda units: units / _DOUBLE_UNIT,
-            lambda squares: squares / (_DOUBLE_UNIT * _DOUBLE_UNIT),
-        )
-    if isinstance(sample, Decimal) or scale is not None:
-        unit = 10 ** (scale or 0)
-        return (
-            lambda value: int(value.scaleb(scale or 0)),
-            lambda units: units / unit,
-            lambda squares: squares / (unit * unit),
-        )
-    return int, lambda units: units, float
-
-
-def _double_units(value: float) -> int:
-    numerator, denominator = value.as_integer_ratio()
-    return numerator << (_DOUBLE_UNIT_BITS - (denominator.bit_length() - 1))

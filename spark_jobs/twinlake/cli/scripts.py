@@ -23,7 +23,8 @@ class Script(click.Command):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (click's own arguments)
-        super().__init__(*args, context_settings=twinlake.context_settings, **kwargs)
+        super().__init__(*args, **kwargs)
+        self.context_settings = twinlake.context_settings
         shared = {"project", "env", "state", "sources"}
         self.params[:0] = [option for option in twinlake.params if option.name in shared]
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from twinlake.definitions.clocks import DATA, WALL
+from twinlake.definitions.clocks import DATA, WALL, Clock
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import SUPPORTED, Expectation
+from twinlake.definitions.kinds import fits, kind_problems
 from twinlake.definitions.resolution import all_columns
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
 from twinlake.definitions.times import format_duration, parse_duration_us, parse_instant_us
 from twinlake.definitions.types import (
     COLUMN_NAME,
+    FLOAT_TYPES,
     SAFE_NAME,
     canonical_type,
     is_numeric,
     parse_schema,
 )
-from twinlake.definitions.views import FUNCTIONS, NUMERIC_ONLY, FeatureView
+from twinlake.definitions.views import FUNCTIONS, NUMERIC_ONLY, Aggregate, FeatureView, Selection
 from twinlake.errors import DefinitionError, InputError, Problem
 
 # Columns that every online row or training set carries beside keys and features.
@@ -34,7 +36,17 @@ RESERVED_COLUMNS = frozenset(
 )  # fmt: skip
 # What one INSERT may name on Keyspaces.
 MAX_COLUMNS = 225
+RESERVED_PREFIXES = ("tl_", "sqlite_")
 T = TypeVar("T")
+# What the arguments of expectations may be: plain values, which a registry can hold.
+_SCALAR = str | int | float | bool | None
+_ARGUMENTS = {
+    "column": (str, "name one column"),
+    "column_A": (str, "name one column"),
+    "column_B": (str, "name one column"),
+    "regex": (str, "give a text"),
+    "value_set": (Sequence[_SCALAR], "give a list of numbers or texts"),
+}
 _SAFE_HINT = "use a lower-case letter, then letters, digits and underscores, at most 48"
 
 
@@ -51,24 +63,40 @@ def check(definitions: Definitions) -> None:
 
 def find_problems(definitions: Definitions) -> Iterator[Problem]:
     """Yield every problem of the definitions, in the order entities, sources, views, services."""
-    for entity in definitions.entities.values():
-        yield from _entity_problems(entity)
-    broken: set[str] = set()
-    for source in definitions.sources.values():
-        for problem in _source_problems(source):
-            broken.add(source.name)
-            yield problem
-    for view in definitions.views.values():
-        # A broken schema would only be reported again under every view that reads it.
-        if view.source.name not in broken:
-            yield from _view_problems(view)
-    for service in definitions.services.values():
-        yield from _service_problems(service)
-    for model in definitions.models.values():
-        yield from _model_problems(model)
-    if definitions.clock.reading not in {WALL, DATA}:
+    # What is not made of the right Python types is not looked at any closer, nor is what uses it.
+    unsound: set[tuple[type, str]] = set()
+    kinds: list[tuple[str, Mapping[str, Any], Callable[[Any], Iterator[Problem]]]] = [
+        ("entity", definitions.entities, _entity_problems),
+        ("source", definitions.sources, _source_problems),
+        ("view", definitions.views, _view_problems),
+        ("service", definitions.services, _service_problems),
+        ("model", definitions.models, _model_problems),
+    ]
+    for kind, items, find in kinds:
+        for item in items.values():
+            wrong = list(kind_problems(f"{kind} {item.name}", item))
+            yield from wrong
+            if wrong or any((type(used), str(used.name)) in unsound for used in _used(item)):
+                unsound.add((type(item), str(item.name)))
+            else:
+                yield from find(item)
+    yield from _clock_problems(definitions.clock)
+
+
+def _used(item: Any) -> list[Any]:  # noqa: ANN401 (any of the definitions)
+    if isinstance(item, FeatureView):
+        return [item.entity, item.source]
+    if isinstance(item, FeatureService):
+        return [each.view if isinstance(each, Selection) else each for each in item.features]
+    return [item.service] if isinstance(item, Model) else []
+
+
+def _clock_problems(clock: Clock) -> Iterator[Problem]:
+    wrong = list(kind_problems("clock", clock))
+    yield from wrong
+    if not wrong and clock.reading not in {WALL, DATA}:
         try:
-            parse_instant_us(definitions.clock.reading)
+            parse_instant_us(clock.reading)
         except InputError as error:
             yield Problem("clock", error.message, "use wall, data or a time such as 2021-08-26")
 
@@ -76,6 +104,13 @@ def find_problems(definitions: Definitions) -> Iterator[Problem]:
 def _name_problems(place: str, name: str) -> Iterator[Problem]:
     if not SAFE_NAME.fullmatch(name):
         yield Problem(place, f"{name!r} is no safe name", _SAFE_HINT)
+
+
+def _online_name_problems(place: str, name: str) -> Iterator[Problem]:
+    yield from _name_problems(place, name)
+    if name.startswith(RESERVED_PREFIXES):
+        hint = f"choose a name that does not start with {' or '.join(RESERVED_PREFIXES)}"
+        yield Problem(place, f"{name!r} has a prefix that online stores keep for themselves", hint)
 
 
 def _try(place: str, hint: str, read: Callable[[], T]) -> tuple[T | None, list[Problem]]:
@@ -91,11 +126,14 @@ def _entity_problems(entity: Entity) -> Iterator[Problem]:
     if not entity.join_keys:
         yield Problem(place, "has no join keys", 'write join_keys={"household_id": "string"}')
     for name, kind in entity.join_keys.items():
-        yield from _name_problems(f"{place}, join key {name}", name)
+        yield from _online_name_problems(f"{place}, join key {name}", name)
         if name in RESERVED_COLUMNS:
             yield Problem(f"{place}, join key {name}", "is a reserved name", "choose another")
         hint = "use a type such as string, bigint or date"
-        yield from _try(f"{place}, join key {name}", hint, partial(canonical_type, kind))[1]
+        known, problems = _try(f"{place}, join key {name}", hint, partial(canonical_type, kind))
+        yield from problems
+        if known in FLOAT_TYPES:
+            yield Problem(f"{place}, join key {name}", f"a {known} cannot be a key", hint)
 
 
 def _source_problems(source: Source) -> Iterator[Problem]:
@@ -109,16 +147,17 @@ def _source_problems(source: Source) -> Iterator[Problem]:
     yield from problems
     for name, column in source.with_columns.items():
         hint = 'write Derived("timestamp", "date_add(day, 1)")'
-        kind_problems = _try(f"{place}, column {name}", hint, partial(canonical_type, column.type))[
+        type_problems = _try(f"{place}, column {name}", hint, partial(canonical_type, column.type))[
             1
         ]
-        yield from kind_problems
-        problems = problems + kind_problems
-    if problems or fields is None:
-        return
-    names = [field.name for field in fields] + list(source.with_columns)
-    yield from _column_name_problems(place, names)
-    yield from _source_column_problems(source, place)
+        yield from type_problems
+        problems = problems + type_problems
+    if fields is not None and not problems:
+        names = [field.name for field in fields] + list(source.with_columns)
+        yield from _column_name_problems(place, names)
+        yield from _source_column_problems(source, place)
+        for expectation in source.expectations:
+            yield from _expectation_problems(expectation, place, names)
     yield from _try(
         f"{place}, max_ahead", "write it as 1d", partial(parse_duration_us, source.max_ahead)
     )[1]
@@ -132,8 +171,6 @@ def _source_problems(source: Source) -> Iterator[Problem]:
         yield Problem(
             place, "has two paths but no event_id", "name the column that identifies a row"
         )
-    for expectation in source.expectations:
-        yield from _expectation_problems(expectation, place, names)
 
 
 def _column_name_problems(place: str, names: Iterable[str]) -> Iterator[Problem]:
@@ -189,6 +226,10 @@ def _expectation_problems(
     for name in sorted(given - required - optional):
         hint = "a share of rows is a matter of whole tables" if name == "mostly" else "leave it out"
         yield Problem(place, f"the argument {name!r} is not supported", hint)
+    for name, value in expectation.arguments.items():
+        wanted, hint = _ARGUMENTS.get(name, (_SCALAR, "give a number, a text, true or false"))
+        if not fits(value, wanted):
+            yield Problem(place, f"{name} is {value!r}", hint)
     for name in expectation.columns:
         if name not in columns:
             yield Problem(place, f"there is no column {name!r}", f"columns: {', '.join(columns)}")
@@ -196,26 +237,19 @@ def _expectation_problems(
 
 def _view_problems(view: FeatureView) -> Iterator[Problem]:
     place = f"view {view.name}"
-    yield from _name_problems(place, view.name)
-    types = all_columns(view.source)
-    for name, kind in view.entity.join_keys.items():
-        if name not in types:
-            yield Problem(
-                f"{place}, join key {name}",
-                f"source {view.source.name} has no such column",
-                f"columns: {', '.join(types)}",
-            )
-        elif canonical_type(kind) != types[name]:
-            yield Problem(
-                f"{place}, join key {name}",
-                f"is a {kind} in entity {view.entity.name} but a {types[name]} in the source",
-                "declare the same type in both",
-            )
+    yield from _online_name_problems(place, view.name)
+    # Columns that cannot be read were reported with their source.
+    types = _try(place, "", partial(all_columns, view.source))[0]
+    yield from _join_key_problems(view, place, types or {})
     if view.publish not in {"batch", "stream"}:
         yield Problem(f"{place}, publish", f"{view.publish!r} is unknown", "use batch or stream")
     declared = list(view.declared())
     if not declared:
         yield Problem(place, "has no features", "give it a Column or an Aggregate with windows")
+    for item in view.features:
+        if declared and isinstance(item, Aggregate) and not item.windows:
+            found = f"{item.function} of {item.column or 'rows'} has no windows"
+            yield Problem(place, found, 'give it windows={"name": "7d"}')
     if len(declared) + len(view.entity.join_keys) + len(RESERVED_COLUMNS) > MAX_COLUMNS:
         yield Problem(place, f"has {len(declared)} features", f"a row holds {MAX_COLUMNS} columns")
     for name, count in Counter(name for name, *_ in declared).items():
@@ -225,38 +259,57 @@ def _view_problems(view: FeatureView) -> Iterator[Problem]:
             )
     for name, column, function, window in declared:
         yield from _feature_problems(view, types, name, column, function, window)
-    yield from _time_problems(view, place, [window for *_, window in declared if window])
+    windows = [window for *_, window in declared if window is not None]
+    yield from _time_problems(view, place, windows)
+
+
+def _join_key_problems(view: FeatureView, place: str, types: dict[str, str]) -> Iterator[Problem]:
+    for name, kind in view.entity.join_keys.items() if types else ():
+        known = _try(place, "", partial(canonical_type, kind))[0]
+        if name not in types:
+            yield Problem(
+                f"{place}, join key {name}",
+                f"source {view.source.name} has no such column",
+                f"columns: {', '.join(types)}",
+            )
+        elif known is not None and known != types[name]:
+            yield Problem(
+                f"{place}, join key {name}",
+                f"is a {kind} in entity {view.entity.name} but a {types[name]} in the source",
+                "declare the same type in both",
+            )
 
 
 def _feature_problems(
     view: FeatureView,
-    types: dict[str, str],
+    types: dict[str, str] | None,
     name: str,
     column: str | None,
     function: str | None,
     window: str | None,
 ) -> Iterator[Problem]:
     place = f"view {view.name}, feature {name}"
-    yield from _name_problems(place, name)
+    yield from _online_name_problems(place, name)
     if name in RESERVED_COLUMNS or name in view.entity.join_keys:
         yield Problem(place, "is the name of a join key or reserved", "choose another")
-    if column is not None and column not in types:
+    kind = None if types is None or column is None else types.get(column)
+    if types is not None and column is not None and kind is None:
         yield Problem(
             place,
             f"source {view.source.name} has no column {column!r}",
             f"columns: {', '.join(types)}",
         )
         return
+    if kind == "binary":
+        yield Problem(place, "reads a binary column", "derive a string: hex(...) or base64(...)")
     if window is None:
         return
     if function not in FUNCTIONS:
         yield Problem(place, f"there is no function {function!r}", f"use {', '.join(FUNCTIONS)}")
     elif column is None and function != "count":
         yield Problem(place, f"{function} needs a column", "name the column to aggregate")
-    elif column is not None and function in NUMERIC_ONLY and not is_numeric(types[column]):
-        yield Problem(
-            place, f"{function} of a {types[column]}", "aggregate a number, or derive one"
-        )
+    elif kind is not None and function in NUMERIC_ONLY and not is_numeric(kind):
+        yield Problem(place, f"{function} of a {kind}", "aggregate a number, or derive one")
 
 
 def _time_problems(view: FeatureView, place: str, windows: list[str]) -> Iterator[Problem]:
@@ -286,7 +339,10 @@ def _time_problems(view: FeatureView, place: str, windows: list[str]) -> Iterato
             f"is shorter than the longest window, {format_duration(longest)}",
             f"use {format_duration(longest)} or more",
         )
-    if windows and view.hop is None and not view.max_events_per_key:
+    if view.max_events_per_key is not None and view.max_events_per_key < 1:
+        found = f"is {view.max_events_per_key}"
+        yield Problem(f"{place}, max_events_per_key", found, "use at least 1, or leave it out")
+    if windows and view.hop is None and view.max_events_per_key is None:
         yield Problem(
             place,
             "has windows but neither hop nor max_events_per_key, so its state has no bound",

@@ -34,6 +34,13 @@ SUPPORTED: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 
 
+def _plain(value: Any) -> Any:  # noqa: ANN401 (a list or any value)
+    """Write sets and tuples as lists, which is how a registry gives them back."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    return list(value) if isinstance(value, tuple) else value
+
+
 class Expectation:
     """One declared expectation; equal and hashable by its type and arguments.
 
@@ -47,7 +54,8 @@ class Expectation:
     def __init__(self, type: str, **arguments: Any) -> None:  # noqa: A002, ANN401 (GX's own word)
         """Keep the type and its arguments as they are; they are checked with the definitions."""
         self.type = type
-        self._arguments = tuple(sorted(arguments.items(), key=lambda item: item[0]))
+        plain = {name: _plain(value) for name, value in arguments.items()}
+        self._arguments = tuple(sorted(plain.items(), key=lambda item: item[0]))
 
     @property
     def arguments(self) -> dict[str, Any]:

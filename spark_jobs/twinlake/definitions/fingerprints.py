@@ -70,10 +70,12 @@ def view_meaning(view: FeatureView) -> dict[str, Any]:
     """Give what decides the values of a view; expectations decide verdicts, not values."""
     columns = all_columns(view.source)
     used = {feature.column for feature in view_features(view) if feature.column}
+    source = view.source
     derived = {
         name: [canonical_type(column.type), normal_sql(column.sql)]
-        for name, column in view.source.with_columns.items()
-        if name in used or name == view.source.event_timestamp or view.source.where
+        for name, column in source.with_columns.items()
+        if source.where
+        or name in with_mentioned(source, used | {source.event_timestamp, source.known})
     }
     return {
         "join_keys": [[name, canonical_type(kind)] for name, kind in view.entity.join_keys.items()],
@@ -91,6 +93,18 @@ def view_meaning(view: FeatureView) -> dict[str, Any]:
             for feature in view_features(view)
         ),
     }
+
+
+def with_mentioned(source: Source, names: set[str]) -> set[str]:
+    """Add the derived columns whose names stand in the SQL of others: Spark lets them be used."""
+    found, unseen = set(names), list(names)
+    while unseen:
+        column = source.with_columns.get(unseen.pop())
+        words = set(re.findall(r"\w+", column.sql.lower())) if column else set()
+        mentioned = {name for name in source.with_columns if name.lower() in words} - found
+        found |= mentioned
+        unseen += mentioned
+    return found
 
 
 def view_fingerprint(view: FeatureView) -> str:

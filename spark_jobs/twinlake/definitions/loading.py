@@ -13,7 +13,7 @@ from twinlake.definitions.documents import Definitions
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import Source
-from twinlake.definitions.views import FeatureView
+from twinlake.definitions.views import FeatureView, Selection
 from twinlake.errors import DefinitionError, InputError, Problem, TwinlakeError
 
 FILE_NAME = "features.py"
@@ -63,7 +63,8 @@ def gather(names: Mapping[str, Any]) -> Definitions:
     }
     for item in names.values():
         for definition in _with_references(item):
-            known = found[type(definition)].setdefault(definition.name, definition)
+            # A name of another type than text is reported by the checks.
+            known = found[type(definition)].setdefault(str(definition.name), definition)
             if known is not definition and known != definition:
                 problems.append(
                     Problem(
@@ -72,8 +73,8 @@ def gather(names: Mapping[str, Any]) -> Definitions:
                         "give one of the two another name",
                     )
                 )
-    clocks = {item for item in names.values() if isinstance(item, Clock)}
-    if len(clocks) > 1:
+    clocks = [item for item in names.values() if isinstance(item, Clock)]
+    if any(clock != clocks[0] for clock in clocks):
         problems.append(Problem("clock", "is defined twice", "keep one Clock in the project"))
     if problems:
         raise DefinitionError(problems)
@@ -83,7 +84,7 @@ def gather(names: Mapping[str, Any]) -> Definitions:
         found[FeatureView],
         found[FeatureService],
         found[Model],
-        clocks.pop() if clocks else Clock(),
+        clocks[0] if clocks else Clock(),
     )
 
 
@@ -91,9 +92,10 @@ def _with_references(item: object) -> Iterator[Any]:
     if isinstance(item, Model):
         yield from _with_references(item.service)
     elif isinstance(item, FeatureService):
-        for view, _ in item.selections():
-            yield from _with_references(view)
+        features = item.features if isinstance(item.features, list | tuple) else ()
+        for each in features:
+            yield from _with_references(each.view if isinstance(each, Selection) else each)
     elif isinstance(item, FeatureView):
-        yield from (item.entity, item.source)
+        yield from (*_with_references(item.entity), *_with_references(item.source))
     if isinstance(item, Entity | Source | FeatureView | FeatureService | Model):
         yield item

@@ -62,6 +62,14 @@ def view_features(view: FeatureView) -> tuple[Feature, ...]:
     return tuple(features)
 
 
+def stored_features(view: FeatureView) -> tuple[Feature, ...]:
+    """Give a view's features in the order of the online store's columns: by name.
+
+    The order in which they were written is no part of a view's meaning, so no table depends on it.
+    """
+    return tuple(sorted(view_features(view), key=lambda feature: feature.name))
+
+
 def longest_window_us(view: FeatureView) -> int:
     """Give the length of a view's longest window in microseconds; 0 without any."""
     return max((feature.window_us or 0 for feature in view_features(view)), default=0)

@@ -54,7 +54,10 @@ def parse_duration_us(text: str) -> int:
     compact = text.strip()
     if not compact or _DURATION.sub("", compact).strip():
         raise ValueError(f"{text!r} is not a duration")
-    return sum(int(count) * _UNITS_US[unit] for count, unit in _DURATION.findall(compact))
+    length_us = sum(int(count) * _UNITS_US[unit] for count, unit in _DURATION.findall(compact))
+    if length_us > MAX_US:
+        raise ValueError(f"{text!r} is longer than {MAX_US // DAY_US} days")
+    return length_us
 
 
 def format_duration(length_us: int) -> str:
@@ -109,7 +112,10 @@ def format_instant(instant_us: int | None) -> str:
     """Write an instant as ``2014-02-28T00:00:00Z``; None and the far ends as ``-``."""
     if instant_us is None or not MIN_US < instant_us < MAX_US:
         return "-"
-    text = to_datetime(instant_us).isoformat()
+    try:
+        text = to_datetime(instant_us).isoformat()
+    except OverflowError:  # before the year 1 or after 9999
+        return f"{instant_us} us"
     return text.replace("+00:00", "Z")
 
 

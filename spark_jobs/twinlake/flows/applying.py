@@ -73,12 +73,14 @@ def _facts(project: Project, applied: Definitions) -> Facts:
         )
     views = {}
     for name, view in desired.views.items():
-        present = project.publications(name).all(view_fingerprint(view))
+        has_tables = (project.places.view(view_table(view)) / "_delta_log").is_dir()
+        # What was published into tables that were dropped since is not there any more.
+        present = project.publications(name).all(view_fingerprint(view)) if has_tables else []
         before: list[Publication] = []
         if name in applied.views:
             before = project.publications(name).all(view_fingerprint(applied.views[name]))
         views[name] = ViewFacts(
-            has_tables=(project.places.view(view_table(view)) / "_delta_log").is_dir(),
+            has_tables=has_tables,
             covered_until_us=max((p.end_us for p in present), default=MIN_US),
             events_version=max((p.events_version for p in present), default=0),
             applied_covered=_hull(before),
@@ -130,6 +132,7 @@ def _carry_out(project: Project, step: Step) -> None:
         case CreateViewTables(name, table):
             view = definitions.views[name]
             path = project.places.view(table)
+            project.publications(name).forget(view_fingerprint(view))
             tables.create(
                 project.spark, path, feature_rows.columns(view), f"Feature view {name} per event"
             )

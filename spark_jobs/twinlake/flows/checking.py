@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from twinlake.assurance.comparison import REPORT_SCHEMA, Comparison, compare
 from twinlake.assurance.recompute import Shape
 from twinlake.definitions.fingerprints import view_fingerprint
-from twinlake.definitions.resolution import needed_columns, view_features
+from twinlake.definitions.resolution import needed_columns, stored_features, view_features
 from twinlake.definitions.types import decimal_scale, is_decimal
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError, TwinlakeError
@@ -234,7 +234,7 @@ def _serve(
         row: dict[str, Any] = dict(zip(view.entity.join_keys, key, strict=True))
         row |= {"event_us": stored.event_us, "known_us": stored.known_us}
         row |= {"version": version, "as_of_us": as_of_us}
-        for feature, value in zip(view_features(view), stored.values, strict=True):
+        for feature, value in zip(stored_features(view), stored.values, strict=True):
             answer = answers[feature.name]
             row |= {
                 f"f_{feature.name}": answer.value,

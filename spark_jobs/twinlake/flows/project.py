@@ -16,7 +16,7 @@ from twinlake.definitions.checks import check
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.loading import load
-from twinlake.definitions.resolution import view_features
+from twinlake.definitions.resolution import stored_features
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView
@@ -216,5 +216,5 @@ def online_table(view: FeatureView) -> OnlineTable:
     return OnlineTable(
         view_table(view),
         tuple(view.entity.join_keys.items()),
-        tuple((feature.name, feature.type) for feature in view_features(view)),
+        tuple((feature.name, feature.type) for feature in stored_features(view)),
     )

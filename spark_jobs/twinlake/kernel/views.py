@@ -78,7 +78,9 @@ class ViewShape:
     @property
     def state(self) -> Shape:
         """What the published states of the view hold."""
-        kinds = {name: (_kind(kind), decimal_scale(kind)) for name, kind in self.columns.items()}
+        # By name: states must not depend on the order in which features were written.
+        columns = sorted(self.columns.items())
+        kinds = {name: (_kind(kind), decimal_scale(kind)) for name, kind in columns}
         return Shape.of(self.measures, kinds, self.hop_us)
 
 

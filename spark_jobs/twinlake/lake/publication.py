@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
-from twinlake.definitions.resolution import needed_columns, view_features
+from twinlake.definitions.resolution import needed_columns, stored_features, view_features
 from twinlake.definitions.times import to_datetime
 from twinlake.definitions.views import FeatureView
 from twinlake.kernel.events import NEVER_US, Queries
@@ -145,7 +145,7 @@ class FoldedRow:
 def rows_at_driver(frame: DataFrame, view: FeatureView) -> Iterator[FoldedRow]:
     """Bring rows to the driver part by part, never all at once."""
     keys = tuple(view.entity.join_keys)
-    features = view_features(view)
+    features = stored_features(view)
     instants = {feature.name for feature in features if feature.type == "timestamp"}
     for row in frame.toLocalIterator(prefetchPartitions=True):
         values = tuple(_value(row, feature.name, instants) for feature in features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,12 @@ from twinlake.definitions.fingerprints import (
     SHORT_DIGITS,
     service_fingerprint,
     source_fingerprint,
+    source_meaning,
     view_fingerprint,
+    with_mentioned,
 )
 from twinlake.definitions.resolution import raw_columns
+from twinlake.definitions.sources import Source
 from twinlake.definitions.times import MAX_US, MIN_US, Interval
 from twinlake.errors import DefinitionError, Problem
 from twinlake.planning.steps import (
@@ -111,8 +115,9 @@ def build_plan(
 def _registrations(applied: Definitions, desired: Definitions) -> Iterator[Step]:
     before, after = to_document(applied), to_document(desired)
     for kind, plural in KINDS.items():
-        old = {item["name"]: item for item in before[plural]}
-        new = {item["name"]: item for item in after[plural]}
+        # As text, in which the order of join keys and windows counts, as it does in the registry.
+        old = {item["name"]: json.dumps(item) for item in before[plural]}
+        new = {item["name"]: json.dumps(item) for item in after[plural]}
         for name, item in new.items():
             if old.get(name) != item:
                 meaning = _meaning(applied, kind, name) != _meaning(desired, kind, name)
@@ -156,12 +161,18 @@ def _refuse_incompatible(applied: Definitions, desired: Definitions) -> None:
             if getattr(before, role) != getattr(source, role):
                 found = f"its {role} changed from {getattr(before, role)!r}"
                 problems.append(Problem(place, found, hint))
-        if before.with_columns.get(source.event_timestamp) != source.with_columns.get(
-            source.event_timestamp
-        ):
-            problems.append(Problem(place, "its event timestamp is derived otherwise", hint))
+        for role, column in (("event", source.event_timestamp), ("known", source.known)):
+            if _derivation(before, column) != _derivation(source, column):
+                problems.append(Problem(place, f"its {role} timestamp is derived otherwise", hint))
     if problems:
         raise DefinitionError(problems)
+
+
+def _derivation(source: Source, column: str) -> list[Any]:
+    """How a column is derived, with those that it is derived from; empty for one that arrives."""
+    derived = source_meaning(source)["derived"]
+    names = sorted(with_mentioned(source, {column}))
+    return [(name, derived[name]) for name in names if name in derived]
 
 
 def _pending(desired: Definitions, facts: Facts) -> Iterator[Pending]:

@@ -87,15 +87,19 @@ class Documents:
                 part.flush()
                 os.fsync(part.fileno())
                 os.link(part.name, path)
-        except FileExistsError:
-            raise AlreadyWritten(
-                f"{path} was written by another process meanwhile", hint="run the command again"
-            ) from None
         except OSError as error:
+            if isinstance(error, FileExistsError) and self.folder.is_dir():
+                raise AlreadyWritten(
+                    f"{path} was written by another process meanwhile", hint="run the command again"
+                ) from None
             raise EnvironmentFailure(
                 f"cannot write {path}: {error.strerror}",
                 hint="free some space, or name a writable folder with --state",
             ) from error
+
+    def delete(self, number: int) -> None:
+        """Take a document away, because what it tells of was taken away; none is no error."""
+        self._path(number).unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:020d}.json"

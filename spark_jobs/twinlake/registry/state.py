@@ -197,6 +197,11 @@ class Publications:
         """Write down a publication."""
         self._documents.create(publication.number, asdict(publication))
 
+    def forget(self, fingerprint: str) -> None:
+        """Forget what was published into tables of one meaning that are no more."""
+        for publication in self.all(fingerprint):
+            self._documents.delete(publication.number)
+
     def next_number(self) -> int:
         """Give the number that the next publication takes."""
         numbers = self._documents.numbers()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from .oracle import Row
+from tests.unit.kernel.oracle import Row
 from twinlake.kernel.events import Events, NumericColumn, Queries, TextColumn, sort_order
 from twinlake.kernel.measures import FUNCTIONS, Measure
 
 # The same examples in every run: a failure today is a failure tomorrow.
 profile = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 KEYS = 3
 DECIMALS = 2
@@ -34,7 +36,7 @@ cells = st.fixed_dictionaries(
 
 
 @st.composite
-def rows_of(draw, late: bool = True, max_size: int = 14) -> list[Row]:
+def rows_of(draw: Any, late: bool = True, max_size: int = 14) -> list[Row]:
     """Rows with duplicate times, negative times and, if ``late``, known after the event."""
     delay = st.sampled_from([0, 0, 1, 3, 20]) if late else st.just(0)
     drawn = draw(
@@ -46,7 +48,7 @@ def rows_of(draw, late: bool = True, max_size: int = 14) -> list[Row]:
 def events_of(rows: list[Row]) -> tuple[Events, list[Row]]:
     """The kernel's form of rows, and the rows in its order."""
 
-    def column(get):
+    def column(get: Any):
         return np.array([get(r) for r in rows], np.int64).reshape(-1)
 
     tie = column(lambda r: r.tie)
@@ -75,7 +77,7 @@ def queries_of(asked: list[tuple[int, int, int]]) -> Queries:
     return Queries(key, t, k)
 
 
-def measures_over(windows) -> list[Measure]:
+def measures_over(windows: Any) -> list[Measure]:
     every = [Measure("count", None, w) for w in windows]
     for w in windows:
         for name in ("x", "n", "d"):
@@ -84,6 +86,9 @@ def measures_over(windows) -> list[Measure]:
     return every
 
 
-def answers(measured) -> list:
+def answers(measured: Any) -> list:
     """Values as Python objects, None for null."""
-    return [v if ok else None for v, ok in zip(measured.values.tolist(), measured.valid.tolist())]
+    return [
+        v if ok else None
+        for v, ok in zip(measured.values.tolist(), measured.valid.tolist(), strict=True)
+    ]

@@ -37,7 +37,7 @@ def tail(t: int, window_us: int, hop_us: int | None) -> int:
     return t - window_us if hop_us is None else math.floor(Fraction(t - window_us, hop_us)) * hop_us
 
 
-def in_window(rows, key, t, k, window_us, hop_us) -> list[Row]:
+def in_window(rows: Any, key: Any, t: Any, k: Any, window_us: Any, hop_us: Any) -> list[Row]:
     seen = visible(rows, key, t, k)
     if window_us is None:
         return seen
@@ -69,7 +69,7 @@ def aggregate(function: str, column: str | None, held: list[Row], scale10: int |
     return math.sqrt(spread / (n * (n - 1)))
 
 
-def picture(rows, key, t, windows, hop_us, ttl_us) -> Any:
+def picture(rows: Any, key: Any, t: Any, windows: Any, hop_us: Any, ttl_us: Any) -> Any:
     """Everything about a key that can change by itself."""
     seen = visible(rows, key, t, t)
     windows_hold = [[r.rank for r in in_window(rows, key, t, t, w, hop_us)] for w in windows]

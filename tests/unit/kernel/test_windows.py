@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from . import oracle
-from .cases import (
+from tests.unit.kernel import oracle
+from tests.unit.kernel.cases import (
     KEYS,
     SCALES,
     answers,
@@ -36,7 +38,7 @@ asked_now = st.lists(
 )
 
 
-def expected(rows, queries, measure, hop):
+def expected(rows: Any, queries: Any, measure: Any, hop: Any):
     result = []
     for key, t, k in queries:
         held = oracle.in_window(rows, key, t, k, measure.window_us, hop)
@@ -48,17 +50,21 @@ def expected(rows, queries, measure, hop):
 
 @profile
 @given(rows_of(), st.one_of(asked, asked_now), shapes)
-def test_every_measure_of_every_window_equals_the_oracle(rows, queries, shape):
+def test_every_measure_of_every_window_equals_the_oracle(
+    rows: Any, queries: Any, shape: Any
+) -> None:
     hop, windows = shape
     events, _ = events_of(rows)
     measures = measures_over(windows)
-    for measure, measured in zip(measures, compute(events, queries_of(queries), measures, hop)):
+    for measure, measured in zip(
+        measures, compute(events, queries_of(queries), measures, hop), strict=True
+    ):
         assert answers(measured) == expected(rows, queries, measure, hop), measure
 
 
 @profile
 @given(rows_of(), asked_now, shapes)
-def test_first_and_last_name_their_row(rows, queries, shape):
+def test_first_and_last_name_their_row(rows: Any, queries: Any, shape: Any) -> None:
     hop, windows = shape
     events, ordered = events_of(rows)
     bare = Events(KEYS, events.key, events.event_us, events.known_us)
@@ -66,14 +72,14 @@ def test_first_and_last_name_their_row(rows, queries, shape):
         for function, end in (("first", 0), ("last", -1)):
             measure = Measure(function, "x", windows[0])
             (measured,) = compute(source, queries_of(queries), [measure], hop)
-            for row, (key, t, k) in zip(measured.row.tolist(), queries):
+            for row, (key, t, k) in zip(measured.row.tolist(), queries, strict=True):
                 held = oracle.in_window(rows, key, t, k, windows[0], hop)
                 assert (ordered[row] if row >= 0 else None) == (held[end] if held else None)
 
 
 @profile
 @given(rows_of(), asked)
-def test_newest_and_not_yet_known(rows, queries):
+def test_newest_and_not_yet_known(rows: Any, queries: Any) -> None:
     events, ordered = events_of(rows)
     row, not_yet = asof.newest(events, queries_of(queries))
     late = asof.expired(events, row, np.array([q[1] for q in queries], np.int64), 6)
@@ -86,7 +92,7 @@ def test_newest_and_not_yet_known(rows, queries):
 
 @profile
 @given(rows_of(late=False), asked_now, st.sampled_from([(5, (5, 15)), (4, (8,)), (1, (3, 20))]))
-def test_tiles_give_what_their_rows_give(rows, queries, shape):
+def test_tiles_give_what_their_rows_give(rows: Any, queries: Any, shape: Any) -> None:
     hop, windows = shape
     events, _ = events_of(rows)
     measures = measures_over(windows[-1:])
@@ -95,32 +101,36 @@ def test_tiles_give_what_their_rows_give(rows, queries, shape):
     queries = queries_of([(key, -(-t // hop) * hop, k) for key, t, k in queries])
     queries = Queries.at(queries.key, queries.as_of_us)
     for a, b in zip(
-        compute(tiles, queries, measures, hop), compute(events, queries, measures, hop)
+        compute(tiles, queries, measures, hop), compute(events, queries, measures, hop), strict=True
     ):
         assert answers(a) == answers(b)
     single = fold_rows(events, np.arange(len(events)), needs_of(measures))
     for a, b in zip(
-        compute(single, queries, measures, hop), compute(events, queries, measures, hop)
+        compute(single, queries, measures, hop),
+        compute(events, queries, measures, hop),
+        strict=True,
     ):
         assert answers(a) == answers(b)
 
 
 @profile
 @given(rows_of(), asked_now, st.randoms(use_true_random=False))
-def test_order_of_arrival_and_of_questions_changes_nothing(rows, queries, random):
+def test_order_of_arrival_and_of_questions_changes_nothing(
+    rows: Any, queries: Any, random: Any
+) -> None:
     measures = measures_over((7,))
     once = compute(events_of(rows)[0], queries_of(queries), measures, None)
     order = list(range(len(queries)))
     random.shuffle(order)
     random.shuffle(rows)
     again = compute(events_of(rows)[0], queries_of([queries[i] for i in order]), measures, None)
-    for a, b in zip(once, again):
+    for a, b in zip(once, again, strict=True):
         assert [answers(a)[i] for i in order] == answers(b)
 
 
 @profile
 @given(rows_of(), asked)
-def test_hidden_rows_in_small_chunks(rows, queries):
+def test_hidden_rows_in_small_chunks(rows: Any, queries: Any) -> None:
     events, _ = events_of(rows)
     measures = measures_over((13,))
     whole = compute(events, queries_of(queries), measures, None)
@@ -130,7 +140,7 @@ def test_hidden_rows_in_small_chunks(rows, queries):
     assert [answers(m) for m in whole] == [answers(m) for m in pieces]
 
 
-def test_what_leaves_a_window_leaves_its_extremes():
+def test_what_leaves_a_window_leaves_its_extremes() -> None:
     values = np.array([9.0, 1.0, 5.0, 4.0, 6.0, 3.0])
     time = np.arange(6, dtype=np.int64) * 10
     events = Events(1, np.zeros(6, np.int64), time, time, {"x": NumericColumn(values, values > 0)})
@@ -140,7 +150,7 @@ def test_what_leaves_a_window_leaves_its_extremes():
     assert high.values.tolist() == [9, 9, 9, 5, 6, 6]
 
 
-def test_nulls_are_not_zeros():
+def test_nulls_are_not_zeros() -> None:
     values = np.array([0.0, 5.0, 0.0, 7.0])
     time = np.arange(4, dtype=np.int64)
     for sign in (1, -1):
@@ -154,7 +164,7 @@ def test_nulls_are_not_zeros():
             assert [answers(m)[0] for m in nothing] == [None, None, None, 0]
 
 
-def test_minus_zero_is_zero_everywhere():
+def test_minus_zero_is_zero_everywhere() -> None:
     values = NumericColumn(np.array([-0.0]), np.array([True]))
     events = Events(1, *np.zeros((3, 1), np.int64), {"x": values})
     measures = [Measure(f, "x", 5) for f in ("sum", "mean", "min", "max", "first", "last")]
@@ -168,16 +178,17 @@ def test_minus_zero_is_zero_everywhere():
     st.integers(1, 2**40),
     st.integers(1, 50),
 )
-def test_tail_and_leaving_at_any_time(moments, hop, hops):
+def test_tail_and_leaving_at_any_time(moments: Any, hop: Any, hops: Any) -> None:
     window = hop * hops
     t = np.array(moments, np.int64)
     for h in (None, hop):
         unbounded = [oracle.tail(m, window, h) for m in moments]
         tails = tail_us(t, window, h).tolist()
-        for exact, got in zip(unbounded, tails):
+        for exact, got in zip(unbounded, tails, strict=True):
             assert got == (exact if exact > FOREVER_AGO_US else got)
-            assert got <= max(exact, FOREVER_AGO_US) and got >= FOREVER_AGO_US
-        for moment, leaves in zip(moments, leaves_us(t, window, h).tolist()):
+            assert got <= max(exact, FOREVER_AGO_US)
+            assert got >= FOREVER_AGO_US
+        for moment, leaves in zip(moments, leaves_us(t, window, h).tolist(), strict=True):
             if leaves < 2**63 - 1:
                 assert oracle.tail(leaves, window, h) >= moment > oracle.tail(leaves - 1, window, h)
 
@@ -187,7 +198,7 @@ def test_tail_and_leaving_at_any_time(moments, hop, hops):
     st.lists(st.tuples(st.integers(0, 2), st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3))),
     st.lists(st.tuples(st.integers(-1, 2), st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3))),
 )
-def test_positions_in_any_span_of_time(rows, queries):
+def test_positions_in_any_span_of_time(rows: Any, queries: Any) -> None:
     rows.sort()
     key, pos = (np.array([r[i] for r in rows], np.int64) for i in range(2))
     timeline = Timeline(3, key, pos)
@@ -197,7 +208,7 @@ def test_positions_in_any_span_of_time(rows, queries):
     assert timeline.starts().tolist() == [sum(r[0] < c for r in rows) for c in range(4)]
 
 
-def test_wrong_use_is_refused_by_name():
+def test_wrong_use_is_refused_by_name() -> None:
     zero = np.zeros(1, np.int64)
     column = NumericColumn(zero, np.array([True]))
     events = Events(1, zero, zero, zero, {"x": column})

@@ -1,0 +1,350 @@
+"""Checks: every problem is found with its place, all of them at once, and nothing else is raised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.definitions.shop import (
+    SCHEMA,
+    entity,
+    model,
+    service,
+    shop,
+    source,
+    view,
+    with_stream,
+)
+from twinlake import (
+    Aggregate,
+    Clock,
+    Column,
+    Derived,
+    Entity,
+    Expectation,
+    Files,
+    Source,
+)
+from twinlake.definitions.checks import RESERVED_COLUMNS, RESERVED_PREFIXES, check
+from twinlake.definitions.expectations import SUPPORTED
+from twinlake.errors import DefinitionError, Problem
+from twinlake.online.values import RESERVED_PREFIX, check_name
+
+
+def problems_of(*items: object) -> list[Problem]:
+    with pytest.raises(DefinitionError) as failure:
+        check(shop(*items))
+    return list(failure.value.problems)
+
+
+def columns(**added: str) -> str:
+    return ", ".join([SCHEMA, *(f"{name} {kind}" for name, kind in added.items())])
+
+
+def features(*items: Column | Aggregate) -> Any:
+    return view(features=items)
+
+
+def expecting(kind: Any, **arguments: Any) -> Source:
+    return source(expectations=[Expectation(kind, **arguments)])
+
+
+BETWEEN = "expect_column_values_to_be_between"
+IN_SET = "expect_column_values_to_be_in_set"
+MANY = Aggregate("sum", "amount", windows={f"sum_{days}d": f"{days}d" for days in range(1, 250)})
+# What is wrong -> where it is, and a word of what is said of it.
+PROBLEMS: dict[str, tuple[object, str, str]] = {
+    "entity name": (entity(name="Customer"), "entity Customer", "no safe name"),
+    "long name": (entity(name="c" * 49), f"entity {'c' * 49}", "no safe name"),
+    "empty name": (source(name=""), "source ", "no safe name"),
+    "no join keys": (entity(join_keys={}), "entity customer", "no join keys"),
+    "join key name": (entity(join_keys={"Id": "int"}), "entity customer, join key Id", "no safe"),
+    "join key reserved": (entity(join_keys={"state": "int"}), "join key state", "reserved"),
+    "join key prefix": (entity(join_keys={"tl_id": "int"}), "join key tl_id", "prefix"),
+    "join key type": (entity(join_keys={"id": "integr"}), "join key id", "not a type"),
+    "join key double": (entity(join_keys={"id": "double"}), "join key id", "cannot be a key"),
+    "join key kind": (entity(join_keys={"id": int}), "entity customer, join_keys", "class 'int'"),
+    "source name": (source(name="my-orders"), "source my-orders", "no safe name"),
+    "schema": (source(schema="id"), "source orders, schema", "'name type'"),
+    "schema type": (source(schema="id text"), "source orders, schema", "not a type"),
+    "derived type": (
+        source(with_columns={"ordered_at": Derived("datetime", "day")}),
+        "source orders, column ordered_at",
+        "not a type",
+    ),
+    "column name": (source(schema=columns(_id="int")), "source orders, column _id", "no safe"),
+    "column twice": (source(schema=columns(AMOUNT="int")), "column amount", "is there 2 times"),
+    "event timestamp": (source(event_timestamp="at"), "orders, event_timestamp", "no column 'at'"),
+    "event timestamp type": (source(event_timestamp="day"), "event_timestamp", "is a date"),
+    "event id": (source(event_id="id"), "source orders, event_id", "no column 'id'"),
+    "known": (source(known="seen_at"), "source orders, known", "no column 'seen_at'"),
+    "known type": (source(known="day"), "source orders, known", "is a date"),
+    "max_ahead": (source(max_ahead="soon"), "source orders, max_ahead", "not a duration"),
+    "max_ahead kind": (source(max_ahead=None), "source orders, max_ahead", "is None"),
+    "no path": (source(batch=None), "source orders", "neither in batch nor as a stream"),
+    "format": (source(batch=Files("x", format="orc")), "source orders", "'orc' is unknown"),
+    "two paths": (with_stream(event_id=None), "source orders", "two paths but no event_id"),
+    "batch kind": (source(batch="orders/"), "source orders, batch", "is 'orders/'"),
+    "derived kind": (source(with_columns={"a": "b"}), "orders, with_columns", "{'a': 'b'}"),
+    "expectation kind": (source(expectations=["x"]), "orders, expectations", "is ['x']"),
+    "expectation type kind": (expecting(5), "orders, expectations", "Expectation(5)"),
+    "expectation": (expecting("expect_table_row_count"), "expect_table_row_count", "single rows"),
+    "expectation lacks": (
+        expecting(IN_SET, column="day"),
+        IN_SET,
+        "lacks the argument 'value_set'",
+    ),
+    "expectation mostly": (
+        expecting(BETWEEN, column="amount", mostly=0.9),
+        f"source orders, {BETWEEN}",
+        "'mostly' is not supported",
+    ),
+    "expectation argument": (expecting(BETWEEN, column="amount", low=1), BETWEEN, "'low' is not"),
+    "expectation column": (expecting(BETWEEN, column="amout"), BETWEEN, "no column 'amout'"),
+    "expectation columns": (expecting(BETWEEN, column=["amount"]), BETWEEN, "column is ['amount']"),
+    "expectation set": (expecting(IN_SET, column="region", value_set="ab"), IN_SET, "is 'ab'"),
+    "expectation value": (
+        expecting(BETWEEN, column="amount", min_value=object),
+        BETWEEN,
+        "min_value is <class 'object'>",
+    ),
+    "view name": (view(name="Orders"), "view Orders", "no safe name"),
+    "view prefix": (view(name="sqlite_orders"), "view sqlite_orders", "prefix"),
+    "no such key": (
+        view(entity=entity(join_keys={"client": "int"})),
+        "view customer_orders, join key client",
+        "source orders has no such column",
+    ),
+    "key of another type": (
+        view(entity=entity(join_keys={"customer_id": "string"})),
+        "view customer_orders, join key customer_id",
+        "is a string in entity customer but a bigint in the source",
+    ),
+    "publish": (view(publish="daily"), "view customer_orders, publish", "'daily' is unknown"),
+    "no features": (features(), "view customer_orders", "has no features"),
+    "windows alone forgotten": (features(Aggregate("count")), "customer_orders", "no features"),
+    "windows forgotten": (
+        features(Column("amount"), Aggregate("sum", "price")),
+        "view customer_orders",
+        "sum of price has no windows",
+    ),
+    "count without windows": (
+        features(Column("amount"), Aggregate("count", windows={})),
+        "view customer_orders",
+        "count of rows has no windows",
+    ),
+    "too many features": (features(MANY), "view customer_orders", "has 249 features"),
+    "feature twice": (features(Column("paid"), Column("paid")), "feature paid", "2 times"),
+    "feature name": (features(Column("paid", name="Paid")), "feature Paid", "no safe name"),
+    "feature reserved": (features(Column("paid", name="state")), "feature state", "reserved"),
+    "feature is a key": (features(Column("region")), "feature region", "name of a join key"),
+    "feature prefix": (features(Column("paid", name="tl_paid")), "feature tl_paid", "prefix"),
+    "feature column": (features(Column("payed")), "feature payed", "no column 'payed'"),
+    "feature binary": (features(Column("picture")), "feature picture", "binary"),
+    "function": (features(Aggregate("median", "amount", {"m": "7d"})), "m", "function 'median'"),
+    "function without column": (
+        features(Aggregate("sum", None, {"s": "7d"})),
+        "s",
+        "needs a column",
+    ),
+    "sum of text": (features(Aggregate("sum", "region", {"s": "7d"})), "s", "sum of a string"),
+    "max of dates": (features(Aggregate("max", "day", {"s": "7d"})), "feature s", "max of a date"),
+    "window": (features(Aggregate("count", None, {"n": "week"})), "window", "not a duration"),
+    "window of nothing": (
+        features(Aggregate("count", None, {"n": ""})),
+        "window",
+        "not a duration",
+    ),
+    "empty window": (features(Aggregate("count", None, {"n": "0d"})), "window", "'0d' is empty"),
+    "endless window": (
+        features(Aggregate("count", None, {"n": "9" * 20 + "d"})),
+        "window",
+        "longer",
+    ),
+    "features kind": (view(features="amount"), "view customer_orders, features", "is 'amount'"),
+    "feature kind": (view(features=["amount"]), "customer_orders, features", "is ['amount']"),
+    "windows kind": (features(Aggregate("sum", "amount", windows="7d")), "features", "'7d'"),  # type: ignore[arg-type]
+    "ttl": (view(ttl="long"), "view customer_orders, ttl", "not a duration"),
+    "ttl kind": (view(ttl=7), "view customer_orders, ttl", "is 7"),
+    "empty ttl": (view(ttl="0s"), "view customer_orders, ttl", "'0s' is empty"),
+    "short ttl": (view(ttl="29d"), "customer_orders, ttl 29d", "the longest window, 30d"),
+    "hop": (view(hop="daily"), "view customer_orders, hop", "not a duration"),
+    "empty hop": (view(hop="0d"), "view customer_orders, hop", "'0d' is empty"),
+    "hop that does not divide": (view(hop="3d"), "window 7d", "no whole number of hops of 3d"),
+    "no bound": (view(hop=None), "view customer_orders", "neither hop nor max_events_per_key"),
+    "max events": (view(hop=None, max_events_per_key=0), "max_events_per_key", "is 0"),
+    "max events kind": (view(max_events_per_key=True), "max_events_per_key", "is True"),
+    "entity kind": (view(entity="customer"), "view customer_orders, entity", "is 'customer'"),
+    "source kind": (view(source=None), "view customer_orders, source", "is None"),
+    "service name": (service(name="1st"), "service 1st", "no safe name"),
+    "service feature": (
+        service(features=[view().select("paid", "fee")]),
+        "service ranking, view customer_orders",
+        "no feature 'fee'",
+    ),
+    "empty service": (service(features=[]), "service ranking", "has no features"),
+    "empty selection": (service(features=[view().select()]), "service ranking", "no features"),
+    "service feature twice": (
+        service(features=[view(), view().select("paid")]),
+        "service ranking, feature paid",
+        "is there 2 times",
+    ),
+    "service kind": (service(features=view()), "service ranking, features", "FeatureView"),
+    "selection kind": (service(features=[view().select(7)]), "ranking, features", "names=(7,)"),  # type: ignore[arg-type]
+    "model name": (model(name="My model"), "model My model", "no safe name"),
+    "baseline": (model(baselines={"month": "amount_90d"}), "baseline month", "'amount_90d'"),
+    "label": (model(label="paid"), "spine column paid", "is a feature"),
+    "spine feature": (model(spine_features=["paid"]), "spine column paid", "is a feature"),
+    "test_fraction": (model(test_fraction=1), "model next_amount, test_fraction", "is 1"),
+    "test_fraction kind": (model(test_fraction="a"), "next_amount, test_fraction", "is 'a'"),
+    "rounds": (model(rounds=0), "model next_amount, rounds", "is 0"),
+    "parameters": (model(parameters={"eta": [1]}), "next_amount, parameters", "[1]"),
+    "clock": (Clock("noon"), "clock", "'noon' is not a time"),
+    "clock kind": (Clock(7), "clock, reading", "is 7"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize(("item", "place", "found"), PROBLEMS.values(), ids=PROBLEMS)
+def test_a_problem_has_its_place_and_a_hint(item: object, place: str, found: str) -> None:
+    problems = problems_of(item)
+    matching = [p for p in problems if p.place.endswith(place) and found in p.found]
+    assert matching, problems
+    assert all(problem.hint for problem in problems)
+    assert len(problems) == 1, problems
+
+
+def test_the_shop_has_no_problem() -> None:
+    check(shop())
+    check(shop(view(hop=None, max_events_per_key=1), Clock("2021-08-26"), with_stream()))
+
+
+def test_all_problems_are_told_at_once() -> None:
+    broken = source(batch=Files("x", format="orc"), max_ahead="?")
+    orders = view(source=broken, ttl="?", entity=entity(join_keys={"customer_id": "intt"}))
+    told = problems_of(model(service=service(view=orders, name="?"), rounds=0), Clock("?"))
+    assert [problem.place for problem in told] == [
+        "entity customer, join key customer_id",
+        "source orders, max_ahead",
+        "source orders",
+        "view customer_orders, ttl",
+        "service ?",
+        "model next_amount, rounds",
+        "clock",
+    ]
+    text = str(DefinitionError(told))
+    assert text.startswith("7 problems in the definitions:\n  1. entity customer, join key")
+    assert text.count("Hint:") == 7
+
+
+def test_a_broken_schema_hides_nothing_else_of_a_view() -> None:
+    told = problems_of(view(source=source(schema="amount"), ttl="?", publish="daily"))
+    places = [problem.place for problem in told]
+    assert places == [
+        "source orders, schema",
+        "view customer_orders, publish",
+        "view customer_orders, ttl",
+    ]
+
+
+def test_what_is_of_the_wrong_kind_does_not_hide_the_rest() -> None:
+    told = problems_of(service(view=view(ttl=7)), entity(name="other", join_keys={}))
+    assert sorted(problem.place for problem in told) == [
+        "entity other",
+        "view customer_orders, ttl",
+    ]
+
+
+def test_supported_expectations_pass() -> None:
+    arguments = {
+        "column": "amount", "column_A": "amount", "column_B": "net", "regex": "a+",
+        "value_set": [1, 2], "min_value": 0, "max_value": 1.5, "or_equal": True,
+        "strict_min": True, "strict_max": False,
+    }  # fmt: skip
+    for kind, (required, optional) in SUPPORTED.items():
+        check(shop(expecting(kind, **{name: arguments[name] for name in required | optional})))
+
+
+@pytest.mark.parametrize("name", ["tl_x", "sqlite_x", "tlx", "x_tl_", "sqlite"])
+def test_names_pass_that_an_online_store_takes(name: str) -> None:
+    assert RESERVED_PREFIX in RESERVED_PREFIXES
+    refused = False
+    try:
+        check_name("a column", name)
+    except Exception:
+        refused = True
+    found = features(Column("paid", name=name))
+    if refused:
+        assert problems_of(found)
+    else:
+        check(shop(found))
+
+
+WORDS = st.text(max_size=6) | st.sampled_from(
+    ["paid", "amount", "7d", "1d", "int", "string", "tl_", "", *sorted(RESERVED_COLUMNS)[:2]]
+)
+ANYTHING: st.SearchStrategy[Any] = st.one_of(
+    WORDS, st.none(), st.integers(), st.lists(WORDS, max_size=2), st.dictionaries(WORDS, WORDS, max_size=2)
+)  # fmt: skip
+WRONG = {
+    entity: ("name", "join_keys", "description"),
+    source: (
+        "name", "schema", "event_timestamp", "event_id", "known", "batch", "stream",
+        "with_columns", "where", "expectations", "max_ahead",
+    ),
+    view: ("name", "entity", "source", "features", "ttl", "hop", "max_events_per_key", "publish"),
+    service: ("name", "features"),
+    model: ("name", "service", "label", "spine_features", "baselines", "parameters", "rounds"),
+}  # fmt: skip
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_wrong_definitions_raise_nothing_but_a_definition_error(data: st.DataObject) -> None:
+    make = data.draw(st.sampled_from(sorted(WRONG, key=lambda made: made.__name__)))
+    names = data.draw(st.lists(st.sampled_from(WRONG[make]), min_size=1, max_size=2))
+    item = make(**{name: data.draw(ANYTHING) for name in names})
+    try:
+        check(shop(item, service(view=item) if make is view else view()))
+    except DefinitionError as error:
+        assert error.problems
+        assert all(problem.place and problem.found and problem.hint for problem in error.problems)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(
+        st.builds(Column, WORDS, st.none() | WORDS)
+        | st.builds(
+            Aggregate,
+            st.sampled_from(["sum", "count", "first", "mode"]) | WORDS,
+            st.none() | WORDS,
+            st.none() | st.dictionaries(WORDS, WORDS, max_size=2),
+        ),
+        max_size=3,
+    ),
+    st.none() | WORDS,
+    st.none() | WORDS,
+)
+def test_wrong_features_raise_nothing_but_a_definition_error(
+    items: list[Column | Aggregate], ttl: str | None, hop: str | None
+) -> None:
+    try:
+        definitions = shop(view(features=items, ttl=ttl, hop=hop))
+        check(definitions)
+    except DefinitionError as error:
+        assert error.problems
+        return
+    orders = definitions.views["customer_orders"]
+    assert (orders.ttl_us or 1) > 0
+    assert [name for name, *_ in orders.declared()]
+
+
+@given(st.dictionaries(WORDS, WORDS, max_size=3))
+def test_any_join_keys_pass_or_are_a_definition_error(keys: dict[str, str]) -> None:
+    try:
+        check(shop(Entity("customer", keys)))
+    except DefinitionError as error:
+        assert error.problems
