@@ -3,7 +3,7 @@
     .venv/bin/python schemas/generate.py     prints the files that it changed
 
 It starts no Spark. tests/unit/test_schemas.py fails while a file is not what this would write, and
-tests/spark compares the files with tables that were really made.
+tests/notebooks compares the files with the tables that a whole run makes.
 """
 
 from __future__ import annotations

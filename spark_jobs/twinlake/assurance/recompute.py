@@ -157,6 +157,14 @@ class _Units:
         return cls(cells, 1, whole=True)
 
 
+def _divided(units: int, parts: int) -> float:
+    """Divide with one rounding; what no double can hold is infinite."""
+    try:
+        return units / parts
+    except OverflowError:
+        return math.inf if units > 0 else -math.inf
+
+
 @dataclass
 class _Total:
     """What one column comes to inside one window."""
@@ -198,9 +206,9 @@ class _Total:
         if self.count == 0:
             return None
         if function == "sum":
-            return self.total if self.units.whole else self.total / self.units.part
+            return self.total if self.units.whole else _divided(self.total, self.units.part)
         if function == "mean":
-            return self.total / self.units.part / self.count
+            return _divided(self.total, self.units.part) / self.count
         if function == "min":
             return self.sorted_values[0]
         if function == "max":
@@ -208,7 +216,7 @@ class _Total:
         if self.count < 2:
             return None
         spread = self.count * self.squares - self.total * self.total
-        rounded = spread / (self.units.part * self.units.part)
+        rounded = _divided(spread, self.units.part * self.units.part)
         return math.sqrt(rounded / float(self.count * (self.count - 1)))
 
 

@@ -52,6 +52,8 @@ def init(context: Context, folder: Path) -> None:
     path = folder / "features.py"
     if path.exists():
         raise InputError(f"{path} is there already", hint="choose another folder")
+    if folder.is_file():
+        raise InputError(f"{folder} is a file", hint="choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(_TEMPLATE, encoding="utf-8")
     text = f"Made {path}. Put your definitions there, then: twinlake -C {folder} plan"

@@ -56,11 +56,7 @@ def materialize(
     names = list(views) or list(project.applied().definitions.views)
     chosen = {name: project.view(name) for name in names}
     end = MAX_US if end_us is None else end_us
-    landings = {}
-    for view in chosen.values():
-        if view.source.name not in landings:
-            landings[view.source.name] = land_files(project, view.source, end)
-    publications, intervals = {}, {}
+    intervals = {}
     for name, view in chosen.items():
         start = MIN_US if start_us is None else start_us
         if incremental:
@@ -69,5 +65,12 @@ def materialize(
             # A view that was computed for all time has no end to go on from; new rows are new.
             start = max(ends, default=MIN_US)
         intervals[name] = Interval(start, end)
-        publications[name] = publish(project, view, (start, end))
+    landings = {}
+    for view in chosen.values():
+        if view.source.name not in landings:
+            landings[view.source.name] = land_files(project, view.source, end)
+    publications = {
+        name: publish(project, view, (intervals[name].start_us, intervals[name].end_us))
+        for name, view in chosen.items()
+    }
     return Materialized(landings, publications, intervals)

@@ -52,8 +52,7 @@ def valid_until_us(
         source = Tiles(source)
     until = leaving_us(source, queries, windows, hop_us)
     if isinstance(source, Tiles):
-        until = np.minimum(until, _elements_expire_us(source, queries, ttl_us))
-        return until
+        return np.minimum(until, _elements_expire_us(source, queries, ttl_us))
     row, _ = newest(source, queries)
     newest_us = source.events.event_us[row] if len(source.events) else row
     until = np.minimum(until, expiring_us(newest_us, row >= 0, queries.as_of_us, ttl_us))

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from twinlake.errors import InputError
 from twinlake.kernel import exact, rounding
 from twinlake.kernel.events import Column, NumericColumn, TextColumn
 from twinlake.kernel.exact import BoolArray, FloatArray, IntArray, Limbs, Numbers
@@ -206,10 +207,11 @@ def _finish_end(ends: Ends) -> Measured:
     if ends.cells is not None:
         scale10 = ends.cells.scale10 if isinstance(ends.cells, NumericColumn) else 0
         return Measured(ends.cells.values.copy(), ends.cells.valid.copy(), scale10, ends.row)
-    assert ends.row is not None
-    return Measured(None, ends.row >= 0, 0, ends.row)
+    row = _made(ends.row)
+    return Measured(None, row >= 0, 0, row)
 
 
 def _made(part: Value | None) -> Value:
-    assert part is not None  # needs_of saw to it
+    if part is None:
+        raise InputError("a partial is missing that needs_of should have asked for")
     return part

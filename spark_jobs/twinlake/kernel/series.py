@@ -22,7 +22,7 @@ from twinlake.kernel.elements import (
     totals,
 )
 from twinlake.kernel.events import Column, Events, NumericColumn
-from twinlake.kernel.exact import IntArray, Limbs, Numbers
+from twinlake.kernel.exact import BoolArray, IntArray, Limbs, Numbers
 from twinlake.kernel.spans import range_extremes
 
 Part = TypeVar("Part")
@@ -60,14 +60,14 @@ class Series:
 
     def count(self, low: IntArray, high: IntArray) -> IntArray:
         """Return the non-null cells per range."""
-        if self._partials is None and self._cells is not None and self._cells.valid.all():
+        if self._partials is None and self._present().all():
             return high - low
         if self._count is None:
             if self._partials is not None:
-                self._count = _running(_made(self._partials.count))
+                made = _made(self._partials.count)
             else:
-                assert self._cells is not None
-                self._count = _running(self._cells.valid.astype(np.int64))
+                made = self._present().astype(np.int64)
+            self._count = _running(made)
         return self._count[high] - self._count[low]
 
     def total(self, low: IntArray, high: IntArray) -> Limbs:
@@ -113,6 +113,11 @@ class Series:
         if self._partials is not None:
             return _taken(self._partials.last, element)
         return None if self._cells is None else self._cells.take(element)
+
+    def _present(self) -> BoolArray:
+        if self._cells is None:
+            raise InputError(_NOT_FOLDED)
+        return self._cells.valid
 
     def _numeric(self) -> NumericColumn:
         if not isinstance(self._cells, NumericColumn):

@@ -38,9 +38,10 @@ text the start in the heap (low half) and length in bytes (high half). ``limbs``
 T = 0, else one word, exponent / 32 (int32, low half) and width w (high half), and ``halves`` with
 w limbs per tile: a two's complement integer, lowest limb first, times ``2**exponent``.
 
-Left out is what no question with t >= exact_from can reach: history at or before the tail of the
-longest window as of exact_from, and later rows that are in no window once visible and older than
-the newest history row. A blob depends on its own key's rows only.
+Left out is what no question with t >= exact_from and k >= exact_from can reach: rows at or before
+the tail of the longest window as of exact_from, except later rows newer than the newest history
+row. How late a row became known does not matter here, since k may be greater than t. A blob
+depends on its own key's rows only.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from twinlake.errors import InputError
 from twinlake.kernel.elements import Elements, fold_rows, group_edges
 from twinlake.kernel.events import Column, Events, NumericColumn, TextColumn
 from twinlake.kernel.exact import IntArray, normalised
-from twinlake.kernel.expiry import in_some_window, visible_from_us
+from twinlake.kernel.expiry import visible_from_us
 from twinlake.kernel.layout import Spread, Writer
 from twinlake.kernel.shape import Shape, StateColumn
 from twinlake.kernel.windows import tail_us
@@ -162,14 +163,14 @@ def _sort_out(events: Events, exact_from_us: IntArray, shape: Shape) -> _Sorted:
     history = np.flatnonzero(is_history)
     newest_row = np.full(events.key_count, -1, np.int64)
     newest_row[events.key[history]] = history  # of repeated keys the last, newest row stays
-    kept = np.zeros(len(events), np.bool_)
-    windows = [] if shape.max_window_us is None else [shape.max_window_us]
-    if windows:
-        kept = is_history & (events.event_us > tail_us(cut, windows[0], shape.hop_us))
-    later = in_some_window(events, windows, shape.hop_us)
-    later |= np.arange(len(events)) > newest_row[events.key]
-    singles, tiles = _group(_with(events, shape.windowed).take(np.flatnonzero(kept)), shape)
-    later_rows = _with(events, shape.columns).take(np.flatnonzero(later & ~is_history))
+    in_reach = np.zeros(len(events), np.bool_)
+    if shape.max_window_us is not None:
+        in_reach = events.event_us > tail_us(cut, shape.max_window_us, shape.hop_us)
+    newer = np.arange(len(events)) > newest_row[events.key]
+    kept = np.flatnonzero(is_history & in_reach)
+    singles, tiles = _group(_with(events, shape.windowed).take(kept), shape)
+    later = np.flatnonzero(~is_history & (in_reach | newer))
+    later_rows = _with(events, shape.columns).take(later)
     return _Sorted(newest_row, singles, tiles, later_rows)
 
 

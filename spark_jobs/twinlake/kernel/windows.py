@@ -82,7 +82,7 @@ class Timeline:
         if span * max(key_count, 1) > _LARGEST_COMPOSITE or lowest == FOREVER_AGO_US:
             self._ranks = np.unique(pos_us)
             lowest, span = 0, self._ranks.size + 1
-            pos_us = self._rank(pos_us)
+            pos_us = _rank(self._ranks, pos_us)
         # Row times become 1..span-1, so that 0 is free for "before all rows".
         self._base, self._span = lowest - 1, span
         self._composite = key * span + (pos_us - lowest + 1)
@@ -98,7 +98,7 @@ class Timeline:
             time_us: Any int64 times, shape (q,).
         """
         if self._ranks is not None:
-            place = self._rank(time_us) + 1
+            place = _rank(self._ranks, time_us) + 1
         else:
             base, span = self._base, self._span
             place = np.clip(time_us, base, base + span - 1) - base
@@ -112,9 +112,9 @@ class Timeline:
             self._starts = np.searchsorted(self._composite, edges, side="right").astype(np.int64)
         return self._starts
 
-    def _rank(self, time_us: IntArray) -> IntArray:
-        assert self._ranks is not None
-        return np.searchsorted(self._ranks, time_us, side="right").astype(np.int64) - 1
+
+def _rank(sorted_us: IntArray, time_us: IntArray) -> IntArray:
+    return np.searchsorted(sorted_us, time_us, side="right").astype(np.int64) - 1
 
 
 def _check(window_us: int, hop_us: int | None) -> None:

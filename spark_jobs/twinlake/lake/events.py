@@ -29,6 +29,7 @@ from twinlake.definitions.resolution import derived_columns, raw_columns
 from twinlake.definitions.sources import Source
 from twinlake.definitions.types import Field
 from twinlake.lake import tables
+from twinlake.lake.rows import without_negative_zero
 
 ACCEPTED, DUPLICATE, QUARANTINED = "accepted", "duplicate", "quarantined"
 SYSTEM_COLUMNS = (
@@ -67,7 +68,10 @@ def derive(frame: DataFrame, source: Source) -> DataFrame:
     """Add a source's derived columns."""
     types = derived_columns(source)
     return frame.withColumns(
-        {name: F.expr(column.sql).cast(types[name]) for name, column in source.with_columns.items()}
+        {
+            name: without_negative_zero(F.expr(column.sql).cast(types[name]), types[name])
+            for name, column in source.with_columns.items()
+        }
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
-from twinlake.definitions.resolution import raw_columns
+from twinlake.definitions.resolution import all_columns, raw_columns
 from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
 from twinlake.definitions.times import MAX_US, parse_duration_us
 from twinlake.lake import events, gate, rows, tables
@@ -160,7 +160,7 @@ def _judge(frame: DataFrame, source: Source, batch: Batch) -> DataFrame:
             F.coalesce(event_us <= limit_us, F.lit(True)),
         ),
         *((f"{name}: a key must not be null", F.col(name).isNotNull()) for name in needed),
-        *gate.finite_rules(raw_columns(source)),
+        *gate.finite_rules(all_columns(source)),
         *gate.expectation_rules(source.expectations),
     ]
     frame = frame.withColumn("_known_timestamp", _known(source))
@@ -183,6 +183,7 @@ def _settle_identities(
     clean = F.col("_reasons").isNull()
     claims = judged.where(clean).withColumn("_landed", F.lit(0))
     landed = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
+    landed = events.derive(landed, source)  # an identity may be a derived column
     claims = claims.unionByName(landed.withColumn("_landed", F.lit(1)), allowMissingColumns=True)
     contested = (
         claims.groupBy(*identity)

@@ -105,8 +105,6 @@ def _fold_part(
     keys = np.arange(count, dtype=np.int64)
     ends = np.searchsorted(happened.key, keys, side="right")
     starts = np.searchsorted(happened.key, keys)
-    visible_us = np.maximum(happened.event_us, happened.known_us)
-    all_visible_us = np.maximum.reduceat(visible_us, starts)
     known_by_us = np.maximum.reduceat(happened.known_us, starts)
     newest_us = happened.event_us[ends - 1]
     found = vectors(happened, table, Queries(keys, newest_us, known_by_us), shape, _PREFIX)
@@ -115,7 +113,8 @@ def _fold_part(
     )
     states = fold(
         happened,
-        np.minimum(all_visible_us, folding.version_us),
+        # From the newest event on reads are exact, law 4; what is known later comes in singly.
+        np.minimum(newest_us, folding.version_us),
         shape.state,
         Provenance(folding.fingerprint, folding.table_id, folding.version),
     )

@@ -7,6 +7,8 @@ reason; nothing is dropped here.
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,11 +19,14 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from twinlake.definitions.resolution import raw_columns
 from twinlake.definitions.sources import Source
-from twinlake.definitions.types import FLOAT_TYPES
+from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, is_decimal
 
 # Beside the source's columns: why a row could not be read, the row as it came, and its place.
 UNREADABLE, RAW, ORIGIN, OFFSET = "_unreadable", "_raw", "_origin", "_offset"
 _CORRUPT = "_corrupt_line"
+# Spark's cast cuts "7.9" to 7 and "2014-02-01 23:00" to a day, and gives "13:00" today's date.
+_WHOLE, _DAY = r"^\s*[+-]?\d+\s*$", r"^\s*\d{4,}-\d{1,2}-\d{1,2}"
+_READABLE_TEXT = dict.fromkeys(INTEGER_TYPES, _WHOLE) | {"date": _DAY + r"\s*$", "timestamp": _DAY}
 
 
 def read_files(
@@ -53,8 +58,10 @@ def _parquet_layout(path: str) -> tuple[str, ...]:
 
 
 def _csv_header(path: str) -> tuple[str, ...]:
-    with Path(path).open(newline="", encoding="utf-8", errors="replace") as file:
-        return tuple(next(csv.reader(file)))
+    file = Path(path)
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+        lines = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
+        return tuple(name.strip() for name in next(csv.reader(lines)))
 
 
 def _read_parquet(
@@ -76,17 +83,35 @@ def _read_parquet(
 
 
 def _cast_parquet(name: str, kind: str, is_nanoseconds: bool) -> Column:
-    column = F.col(f"`{name}`")
     if is_nanoseconds:
-        # Spark cannot read nanoseconds; they arrive as integers. Cut down, as time goes on.
-        return F.timestamp_micros(F.floor(column / 1000).cast("bigint"))
-    return _without_negative_zero(column.cast(kind), kind)
+        return from_nanoseconds(name)
+    return without_negative_zero(F.col(f"`{name}`").cast(kind), kind)
 
 
-def _without_negative_zero(column: Column, kind: str) -> Column:
+def from_nanoseconds(name: str) -> Column:
+    """Read a column of nanoseconds, which come as integers, cut down to the microsecond.
+
+    In whole numbers: as doubles, which ``/`` and ``floor`` would take, nanoseconds do not fit.
+    """
+    return F.timestamp_micros(F.expr(f"(`{name}` - pmod(`{name}`, 1000)) div 1000"))
+
+
+def without_negative_zero(column: Column, kind: str) -> Column:
+    """Give 0.0 for -0.0, law 5, and every other value as it is."""
     if kind not in FLOAT_TYPES:
         return column
     return F.when(column == 0, F.lit(0.0).cast(kind)).otherwise(column)
+
+
+def _cast_text(text: Column, kind: str) -> Column:
+    """Read text as a type; null where it does not say a value of that type and no more."""
+    if kind == "string":
+        return text
+    value = F.trim(text).cast(kind)
+    if is_decimal(kind):
+        return F.when(value == F.trim(text).cast("decimal(38,18)"), value)
+    pattern = _READABLE_TEXT.get(kind)
+    return value if pattern is None else F.when(text.rlike(pattern), value)
 
 
 def _read_csv(
@@ -105,8 +130,8 @@ def _read_csv(
     values, rules = [], [F.when(F.col(_CORRUPT).isNotNull(), F.lit("line: wrong number of fields"))]
     for name, kind in raw_columns(source).items():
         text = F.col(f"`{name}`")
-        value = text if kind == "string" else F.trim(text).cast(kind)
-        values.append(_without_negative_zero(value, kind).alias(name))
+        value = _cast_text(text, kind)
+        values.append(without_negative_zero(value, kind).alias(name))
         rules.append(
             F.when(
                 text.isNotNull() & value.isNull(),

@@ -85,6 +85,9 @@ def _settings(options: SessionOptions) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        # Files of other writers do not say which calendar they mean; today's, as everywhere.
+        "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+        "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
         # Nanoseconds come as integers and are cut to microseconds where they are read.
         "spark.sql.legacy.parquet.nanosAsLong": "true",
         # The log of a Delta table is small; 50 tasks to read it cost 2 s each time, 2 cost 0.1 s.

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.errors import InputError
 from twinlake.lake import tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP
+from twinlake.lake.rows import from_nanoseconds
 
 
 def read_spine(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataFrame:
@@ -63,16 +64,12 @@ def _read(spark: SparkSession, path: Path) -> DataFrame:
         ) from error
     frame = spark.read.parquet(str(path))
     return frame.withColumns(
-        {field.name: _from_nanoseconds(field.name) for field in schema if _is_nanoseconds(field)}
+        {field.name: from_nanoseconds(field.name) for field in schema if _is_nanoseconds(field)}
     )
 
 
 def _is_nanoseconds(field: pa.Field) -> bool:
     return bool(pa.types.is_timestamp(field.type) and field.type.unit == "ns")
-
-
-def _from_nanoseconds(name: str) -> Column:
-    return F.timestamp_micros(F.floor(F.col(tables.quoted(name)) / 1000).cast("bigint"))
 
 
 def _refuse_nulls(frame: DataFrame, path: Path, names: list[str]) -> None:

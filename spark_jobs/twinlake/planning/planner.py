@@ -10,6 +10,7 @@ from typing import Any
 from twinlake.definitions.documents import Definitions, to_document
 from twinlake.definitions.fingerprints import (
     SHORT_DIGITS,
+    normal_sql,
     service_fingerprint,
     source_fingerprint,
     source_meaning,
@@ -138,7 +139,8 @@ def _meaning(definitions: Definitions, kind: str, name: str) -> Any:  # noqa: AN
     if kind == "entity":
         return list(item.join_keys.items())
     if kind == "source":
-        return source_fingerprint(item)
+        # What ``where`` leaves out is landed all the same, but no feature sees it.
+        return (source_fingerprint(item), normal_sql(item.where or ""))
     if kind == "view":
         return view_fingerprint(item)
     if kind == "service":

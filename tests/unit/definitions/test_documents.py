@@ -56,9 +56,8 @@ def test_every_attribute_is_in_the_document(changed: object) -> None:
 
 
 def _untouched(changed: object) -> list[object]:
-    return {"Source": [source()], "FeatureView": [view()], "Model": [model()]}.get(
-        type(changed).__name__, [service()]
-    )
+    same: dict[str, object] = {"Source": source(), "FeatureView": view(), "Model": model()}
+    return [same.get(type(changed).__name__, service())]
 
 
 def test_order_is_kept() -> None:

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from tests.unit.kernel.oracle import Row
-from twinlake.kernel.events import Events, NumericColumn, Queries, TextColumn, sort_order
+from twinlake.kernel.events import Column, Events, NumericColumn, Queries, TextColumn, sort_order
+from twinlake.kernel.exact import IntArray
 from twinlake.kernel.measures import FUNCTIONS, Measure
 
 # The same examples in every run: a failure today is a failure tomorrow.
@@ -48,7 +49,7 @@ def rows_of(draw: Any, late: bool = True, max_size: int = 14) -> list[Row]:
 def events_of(rows: list[Row]) -> tuple[Events, list[Row]]:
     """The kernel's form of rows, and the rows in its order."""
 
-    def column(get: Any):
+    def column(get: Any) -> IntArray:
         return np.array([get(r) for r in rows], np.int64).reshape(-1)
 
     tie = column(lambda r: r.tie)
@@ -61,7 +62,7 @@ def events_of(rows: list[Row]) -> tuple[Events, list[Row]]:
     return Events(KEYS, key[order], event[order], known[order], columns), ordered
 
 
-def _column(rows: list[Row], name: str, kind: str, scale10: int):
+def _column(rows: list[Row], name: str, kind: str, scale10: int) -> Column:
     there = np.array([r.cells[name] is not None for r in rows], np.bool_)
     filler = "" if kind == "utf8" else 0
     values = [filler if r.cells[name] is None else r.cells[name] for r in rows]

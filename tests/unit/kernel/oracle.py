@@ -60,12 +60,12 @@ def aggregate(function: str, column: str | None, held: list[Row], scale10: int |
         return (min if function == "min" else max)(there)
     unit = Fraction(1, 10 ** (scale10 or 0))
     exact = [Fraction(cell) * unit for cell in there]
-    n, s = len(exact), sum(exact)
+    n, s = len(exact), sum(exact, Fraction(0))
     if function == "sum":
         return int(s) if scale10 == 0 else rounded(s)
     if function == "mean":
         return rounded(s) / n
-    spread = rounded(n * sum(x * x for x in exact) - s * s)
+    spread = rounded(n * sum((x * x for x in exact), Fraction(0)) - s * s)
     return math.sqrt(spread / (n * (n - 1)))
 
 

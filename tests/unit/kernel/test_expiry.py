@@ -25,7 +25,7 @@ shapes = st.sampled_from(
 )
 
 
-def first_change(rows: Any, key: Any, t: Any, windows: Any, hop: Any, ttl: Any):
+def first_change(rows: Any, key: Any, t: Any, windows: Any, hop: Any, ttl: Any) -> int:
     now = oracle.picture(rows, key, t, windows, hop, ttl)
     for later in range(t + 1, HORIZON):
         if oracle.picture(rows, key, later, windows, hop, ttl) != now:
@@ -44,7 +44,7 @@ def test_nothing_changes_before_and_something_does_then(
     assert got.tolist() == [first_change(rows, key, t, windows, hop, ttl)]
 
 
-def seen_at(e: Any, known: Any, tie: Any = 0):
+def seen_at(e: Any, known: Any, tie: Any = 0) -> oracle.Row:
     return oracle.Row(0, e, known, tie, {"x": 1.0, "n": 1, "d": 1, "s": "a"})
 
 

@@ -28,6 +28,7 @@ from twinlake.kernel.aggregates import compute
 from twinlake.kernel.events import Queries
 from twinlake.kernel.measures import Measure
 from twinlake.kernel.opened import (
+    OpenedStates,
     compute_states,
     newest_event_us,
     open_states,
@@ -44,7 +45,9 @@ shapes = st.sampled_from(
 plain = [Measure("last", name, None) for name in KINDS]
 
 
-def published(rows: Any, measures: Any, hop: Any, exact_from: Any):
+def published(
+    rows: Any, measures: Any, hop: Any, exact_from: Any
+) -> tuple[OpenedStates, list[bytes]]:
     shape = Shape.of(measures, KINDS, hop)
     blobs = fold(events_of(rows)[0], np.array(exact_from, np.int64), shape, ORIGIN)
     return open_states(blobs, shape, FINGERPRINT), blobs
@@ -69,6 +72,8 @@ def test_states_answer_as_raw_events_do(
     raw = compute(events_of(rows)[0], queries, measures, hop)
     for measure, a, b in zip(measures, compute_states(states, queries, measures), raw, strict=True):
         assert answers(a) == answers(b), measure
+        assert a.values is not None
+        assert b.values is not None
         assert a.values.dtype == b.values.dtype
         assert a.scale10 == b.scale10
     newest, exists = newest_event_us(states, queries)
@@ -97,7 +102,7 @@ def test_states_know_until_when_they_hold(
     assert got.tolist() == [first_change(rows, key, t, windows, hop, ttl)]
 
 
-def row(event_us: Any, known_us: Any, tie: Any, x: Any):
+def row(event_us: Any, known_us: Any, tie: Any, x: Any) -> oracle.Row:
     return oracle.Row(0, event_us, known_us, tie, {"x": x, "n": tie, "d": None, "s": None})
 
 
@@ -122,6 +127,14 @@ def test_what_is_known_later_comes_later_and_in_its_place(hop: Any) -> None:
         assert answers(a) == answers(b), measure
 
 
+def test_a_question_may_know_more_than_its_time() -> None:
+    rows = [row(0, 20, 0, 1.0), row(1, 1, 0, 2.0)]
+    states, _ = published(rows, [Measure("sum", "x", 13)], None, [7] * KEYS)
+    for t, k, total in ((7, 19, 2.0), (7, 20, 3.0), (20, 20, None)):
+        (got,) = compute_states(states, queries_of([(0, t, k)]), [Measure("sum", "x", 13)])
+        assert answers(got) == [total]
+
+
 @pytest.mark.parametrize(
     ("e", "hop", "kept"), [(10, 5, 1), (6, 5, 1), (5, 5, 0), (11, None, 1), (10, None, 0)]
 )
@@ -143,7 +156,7 @@ def test_a_state_is_a_function_of_its_own_key(rows: Any, cut: Any, shape: Any) -
         assert alone[key] == blobs[key]
 
 
-def example():
+def example() -> tuple[OpenedStates, list[bytes], Shape]:
     random = np.random.default_rng(3)
     rows = [
         oracle.Row(0, int(e), int(e), i, {"x": 0.1 * i, "n": i, "d": i, "s": f"text {i}"})
@@ -218,7 +231,7 @@ def test_no_states_and_no_rows() -> None:
 def test_a_question_before_exact_from_is_refused() -> None:
     states, _, _ = example()
     early = Queries.at(np.array([0]), np.array([29]))
-    with pytest.raises(InputError, match="as of 29 us.*from 30"):
+    with pytest.raises(InputError, match=r"as of 29 us.*from 30"):
         compute_states(states, early, [Measure("count", None, 20)])
     with pytest.raises(InputError, match="not held"):
         compute_states(states, early, [Measure("count", None, 40)])

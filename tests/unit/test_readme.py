@@ -1,0 +1,49 @@
+"""What the README shows is what there is."""
+
+import ast
+import re
+from pathlib import Path
+
+import click
+from click.testing import CliRunner
+
+from twinlake.cli.main import twinlake
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_definition_shown_is_what_init_makes(tmp_path: Path) -> None:
+    done = CliRunner().invoke(twinlake, ["init", str(tmp_path / "shop")])
+    assert done.exit_code == 0
+    assert (tmp_path / "shop" / "features.py").read_text("utf-8") == BLOCKS[0]
+
+
+def test_python_is_python_and_its_verbs_exist() -> None:
+    from twinlake.flows.feature_store import FeatureStore, OnlineFeatures
+
+    called = {
+        node.attr
+        for node in ast.walk(ast.parse(BLOCKS[1]))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    assert called == {"open", "get_online_features", "sql", "get_historical_features"}
+    assert {*dir(FeatureStore), "open"} >= called
+    assert hasattr(OnlineFeatures, "to_df")
+
+
+def test_every_verb_is_in_the_table_and_no_other() -> None:
+    rows = re.findall(r"^\| (`.*?) \| ", README, re.MULTILINE)
+    cells = [re.findall(r"`([a-z][a-z-]*)( [^`]*)?`", row) for row in rows]
+    verbs = {name for cell in cells for name, _ in cell} - {"twinlake"}
+    assert verbs == set(twinlake.commands)
+
+
+def test_every_option_shown_is_one() -> None:
+    shown = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
+    there = {"--jars", "--backend-store-uri", "--incremental"}  # of spark-submit, mlflow, a script
+    group = twinlake.commands["training-set"]
+    assert isinstance(group, click.Group)
+    for command in (twinlake, *twinlake.commands.values(), *group.commands.values()):
+        there |= {name for option in command.params for name in option.opts}
+    assert shown <= there
