@@ -6,7 +6,7 @@ apart by ``side``, and all rows of a key are in one part:
     events   key, event_us, known_us, hash_a, hash_b, version, row, c_COLUMN...
     offline  key, event_us, known_us, version, row (of the event), f_FEATURE...
     online   key, event_us, known_us, version (V), as_of_us, f_FEATURE (served), s_FEATURE (stored),
-             t_FEATURE (served status), problem (why the row could not be served)
+             t_FEATURE (served status), problem (why there is nothing to compare)
 """
 
 from __future__ import annotations
@@ -138,11 +138,10 @@ def _compare_key(
         (columns["version"][p], columns["row"][p]): p for p in positions if side[p] == OFFLINE
     }
     _compare_offline(named, events, stored, columns, comparison, tallies["offline"])
-    online = [p for p in positions if side[p] == ONLINE]
+    online = [position for position in positions if side[position] == ONLINE]
     for position in online:
         _compare_online(named, events, position, columns, comparison, tallies)
-    visible = any(version <= comparison.version for version, _ in events)
-    if not online and visible and "as_of_us" in columns:
+    if not online and any(version <= comparison.version for version, _ in events):
         tallies["stored"].rows += 1
         tallies["stored"].cell((named, "(row)", None), "a row", "no row")
 

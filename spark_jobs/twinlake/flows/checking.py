@@ -128,7 +128,7 @@ def _check_view(
         project.places.events(view.source.name),
         project.places.view(view_table(view)),
         served_file,
-        only_served=keys is not None,
+        only_served=count == keys,
     )
     wanted = Comparison(
         keys=tuple(view.entity.join_keys),
@@ -173,7 +173,8 @@ def _serve_all(
             count += len(group)
             rows = _served_rows(project, view, group, reading.at_us, verdict)
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        if keys is None:
+        # Fewer keys than asked for are all that there are, so what else is online is one too many.
+        if count != keys:
             extra = _unknown_keys(project, view, done[-1].events_version)
             writer.write_table(pa.Table.from_pylist(extra, schema=schema))
     return count
@@ -212,7 +213,8 @@ def _served_rows(
         return _serve(project, view, keys, as_of_us, verdict)
     except TwinlakeError as error:
         if len(keys) == 1:
-            return [_unreadable(view, keys[0], as_of_us, error)]
+            problem = error.message.splitlines()[0]
+            return [_without_values(view, keys[0], as_of_us, problem)]
     # One damaged row must not hide the others: read them one by one.
     return [row for key in keys for row in _served_rows(project, view, [key], as_of_us, verdict)]
 
@@ -230,6 +232,7 @@ def _serve(
         keys, served.stored, served.rows, served.versions, strict=True
     ):
         if stored is None:
+            rows.append(_without_values(view, key, as_of_us, "no row online"))
             continue
         row: dict[str, Any] = dict(zip(view.entity.join_keys, key, strict=True))
         row |= {"event_us": stored.event_us, "known_us": stored.known_us}
@@ -246,24 +249,23 @@ def _serve(
     return rows
 
 
-def _unreadable(
-    view: FeatureView, key: tuple[Any, ...], as_of_us: int, error: TwinlakeError
+def _without_values(
+    view: FeatureView, key: tuple[Any, ...], as_of_us: int, problem: str
 ) -> dict[str, Any]:
+    """Give the row of a key that has no values to compare, and say why."""
     row: dict[str, Any] = dict(zip(view.entity.join_keys, key, strict=True))
-    return row | {"as_of_us": as_of_us, "version": 0, "problem": error.message.splitlines()[0]}
+    return row | {"as_of_us": as_of_us, "version": 0, "problem": problem}
 
 
 def _unknown_keys(project: Project, view: FeatureView, version: int) -> list[dict[str, Any]]:
     """Find online rows whose key has no event; few, unless something is very wrong."""
     path = project.places.events(view.source.name)
     known = set(comparison.keys_of(project.spark, path, view, version, None))
-    rows = []
-    for row in project.store.scan(online_table(view)):
-        if row.key not in known:
-            found: dict[str, Any] = dict(zip(view.entity.join_keys, row.key, strict=True))
-            found |= {"as_of_us": row.event_us, "version": 0, "problem": "its key has no event"}
-            rows.append(found)
-    return rows
+    return [
+        _without_values(view, row.key, row.event_us, "its key has no event")
+        for row in project.store.scan(online_table(view))
+        if row.key not in known
+    ]
 
 
 def _add_up(verdict: Verdict, view: FeatureView, reports: Sequence[dict[str, Any]]) -> None:
