@@ -141,7 +141,8 @@ def _compare_key(
     online = [position for position in positions if side[position] == ONLINE]
     for position in online:
         _compare_online(named, events, position, columns, comparison, tallies)
-    if not online and any(version <= comparison.version for version, _ in events):
+    visible = any(version <= comparison.version for version, _ in events)
+    if not online and visible and "as_of_us" in columns:
         tallies["stored"].rows += 1
         tallies["stored"].cell((named, "(row)", None), "a row", "no row")
 
