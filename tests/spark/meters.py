@@ -76,7 +76,7 @@ def rows_of(days: Iterable[int], meters: int = 8, seed: int = 1) -> list[Cells]:
     ]
 
 
-def oracle_rows(rows: Sequence[Cells]) -> set[tuple[Any, ...]]:
+def oracle_rows(rows: Sequence[Cells], view: View = VIEW) -> set[tuple[Any, ...]]:
     """The feature rows that a batch of rows comes to; times differ, so nothing ties."""
     events = [
         Event(
@@ -93,7 +93,7 @@ def oracle_rows(rows: Sequence[Cells]) -> set[tuple[Any, ...]]:
         (
             event.key[0],
             event.event_us,
-            *values([e for e in events if e.key == event.key], event.event_us, MAX, VIEW),
+            *values([e for e in events if e.key == event.key], event.event_us, MAX, view),
         )
         for event in events
     }

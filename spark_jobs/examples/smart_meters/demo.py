@@ -11,10 +11,12 @@ from examples.smart_meters.spine import write_spine
 from twinlake.cli.checks import verdict_document
 from twinlake.cli.jobs import trained_document
 from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.views import FeatureView
 from twinlake.flows import applying, checking, materializing, modelling, reading, training_sets
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.lake import tables
 
+SOURCE = "daily_energy"
 SERVICE = "energy_forecast"
 MODEL = "next_day_energy"
 Result = TypeVar("Result")
@@ -34,10 +36,9 @@ def run(project: Project) -> dict[str, Any]:
     stage("start", lambda: project.spark)
     before = _state(project) if project.registry.current().number else {}
     stage("apply", lambda: applying.apply(project))
-    materialized = stage("materialize", lambda: materializing.materialize(project))
+    stage("materialize", lambda: materializing.materialize(project))
     spine = project.settings.state / "spine.parquet"
-    source = project.definitions.sources["daily_energy"]
-    daily = project.input_files(source)[0].path
+    daily = project.input_files(project.definitions.sources[SOURCE])[0].path
     stage("spine", lambda: write_spine(Path(daily), spine))
     training_set = stage("training_set", lambda: training_sets.build(project, SERVICE, spine))
     trained = stage("train", lambda: modelling.train_model(project, MODEL, training_set))
@@ -45,48 +46,56 @@ def run(project: Project) -> dict[str, Any]:
     views = list(project.applied().definitions.views.values())
     verdict = stage("parity", lambda: checking.check_parity(project, views, None))
     after = _state(project)
-    unchanged = before == after
-    if unchanged:
-        project.tell("run again: the same Delta versions and the same online write timestamps")
-    elif before and not materialized.changed:
-        project.tell("run again: something changed that should not have")
-    landings = project.landings(source.name).all()
-    parity = verdict_document(verdict)
-    return {
+    figures = {
         "example": "smart_meters",
-        "rows": {
-            name: sum(getattr(landing, name) for landing in landings)
-            for name in ("read", "accepted", "duplicate", "quarantined")
-        },
-        "feature_rows": {
-            view.name: sum(
-                p.feature_rows for p in project.publications(view.name).all(view_fingerprint(view))
-            )
-            for view in views
-        },
-        "delta_versions": after["delta_versions"],
-        "online_rows": after["online_rows"],
-        "online_write_us": after["online_write_us"],
+        "rows": _rows(project),
+        "feature_rows": {view.name: _feature_rows(project, view) for view in views},
+        **after,
         "training_rows": training_set.receipt.rows,
         "training_set": training_set.name,
         "content": training_set.receipt.content,
         "model": trained_document(trained),
         "get": answer,
-        "parity": {
-            name: parity[name]
-            for name in (
-                "keys",
-                "served",
-                "compared",
-                "nulls",
-                "mismatching",
-                "checks",
-                "differences",
-            )
-        },
-        "run_again_unchanged": unchanged if before else None,
+        "parity": verdict_document(verdict),
+        "run_again_unchanged": before == after if before else None,
         "seconds": seconds,
     }
+    _summarize(project, figures)
+    return figures
+
+
+def _summarize(project: Project, figures: dict[str, Any]) -> None:
+    """Tell a person what the line of figures says."""
+    rows, parity = figures["rows"], figures["parity"]
+    errors = figures["model"]["errors"]
+    project.tell("== done")
+    project.tell("rows by verdict: " + ", ".join(f"{name} {n:,}" for name, n in rows.items()))
+    project.tell(
+        "mean absolute error, kWh a day: "
+        + ", ".join(f"{name} {found['mae']:.3f}" for name, found in errors.items())
+    )
+    project.tell(
+        f"parity: {parity['compared']:,} of {parity['served']:,} served cells compared, "
+        f"{parity['mismatching']:,} differ"
+    )
+    if figures["run_again_unchanged"]:
+        project.tell("run again: the same Delta versions and the same online write timestamps")
+    elif figures["run_again_unchanged"] is False:
+        project.tell("run again: Delta versions or online write timestamps are others than before")
+    project.tell(
+        f"next: twinlake -C {project.settings.project} --state {project.settings.state} ls"
+    )
+
+
+def _rows(project: Project) -> dict[str, int]:
+    landings = project.landings(SOURCE).all()
+    names = ("read", "accepted", "duplicate", "quarantined")
+    return {name: sum(getattr(landing, name) for landing in landings) for name in names}
+
+
+def _feature_rows(project: Project, view: FeatureView) -> int:
+    done = project.publications(view.name).all(view_fingerprint(view))
+    return sum(publication.feature_rows for publication in done)
 
 
 def _state(project: Project) -> dict[str, Any]:

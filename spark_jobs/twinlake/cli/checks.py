@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from twinlake.cli.context import Context, json_option, pass_context, table
+from twinlake.cli.context import Context, json_option, pass_context
+from twinlake.cli.layout import table
 
 MAX_SHOWN = 10
 
@@ -19,7 +20,10 @@ MAX_SHOWN = 10
 @json_option
 @pass_context
 def get(context: Context, service: str, key: tuple[str, ...], as_of: str | None) -> None:
-    """Read the features of SERVICE for one key, online."""
+    """Read a service's features online.
+
+    Each with its value, its status, and the event timestamp of the key's newest event.
+    """
     from dataclasses import asdict
 
     from twinlake.definitions.times import format_instant
@@ -38,9 +42,11 @@ def get(context: Context, service: str, key: tuple[str, ...], as_of: str | None)
         for name, served in answer.features.items()
     ]
     moments = {str(moment) for moment in answer.as_of.values()}
-    text = f"as of {', '.join(sorted(moments))}\n\n" + table(
-        ("feature", "value", "status", "event timestamp"), rows
-    )
+    text = f"as of {', '.join(sorted(moments))}\n\n"
+    if all(served.status == "missing" for served in answer.features.values()):
+        text += f"no row for {' '.join(key)}"
+    else:
+        text += table(("feature", "value", "status", "event timestamp"), rows)
     document = {
         "service": service,
         "key": answer.key,
@@ -63,7 +69,10 @@ def get(context: Context, service: str, key: tuple[str, ...], as_of: str | None)
 def parity(
     context: Context, service: str | None, keys: int | None, as_of: str | None, *, every: bool
 ) -> int:
-    """Recompute what is stored and served by independent code; exit 1 if a cell differs."""
+    """Prove that both stores agree.
+
+    Independent code recomputes what is stored and served; exit 1 if a cell differs.
+    """
     from twinlake.flows import checking
 
     if keys is not None and every:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,32 +86,6 @@ def json_option(command: Any) -> Any:  # noqa: ANN401 (click's decorators are un
         callback=set_json,
         help="Print one JSON object on standard output.",
     )(command)
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Lay out rows as text in columns; numbers stand to the right."""
-    cells = [[_text(cell) for cell in row] for row in rows]
-    raw = [list(row) for row in rows] if isinstance(rows, list) else []
-    widths = [max(len(row[i]) for row in [list(heads), *cells]) for i in range(len(heads))]
-    right = [
-        bool(raw) and all(isinstance(r[i], int | float) for r in raw) for i in range(len(heads))
-    ]
-    lines = []
-    for row in [list(heads), *cells]:
-        parts = [
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ]
-        lines.append("  ".join(parts).rstrip())
-    return "\n".join(lines)
-
-
-def _text(cell: Any) -> str:  # noqa: ANN401 (a cell of any type)
-    if cell is None:
-        return "-"
-    if isinstance(cell, bool) or not isinstance(cell, int):
-        return str(cell)
-    return f"{cell:,}"
 
 
 def parse_sources(values: Sequence[str]) -> dict[str, Path]:

@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
-from twinlake.cli.context import Context, json_option, pass_context, table
+from twinlake.cli.context import Context, json_option, pass_context
+from twinlake.cli.layout import joined, table, tree
 
 CHANGES_WAIT = 4
+_FEW = 4
 _TEMPLATE = '''"""The features of this project."""
 
 from twinlake import Aggregate, Column, Entity, FeatureService, FeatureView, Files, Source
@@ -46,7 +48,7 @@ orders_service = FeatureService("orders_service", features=[customer_orders])
 @json_option
 @pass_context
 def init(context: Context, folder: Path) -> None:
-    """Make a new project in FOLDER, with an example of every definition."""
+    """Make a new project in FOLDER."""
     from twinlake.errors import InputError
 
     path = folder / "features.py"
@@ -65,7 +67,7 @@ def init(context: Context, folder: Path) -> None:
 @json_option
 @pass_context
 def plan(context: Context, *, exit_code: bool) -> int:
-    """Show what apply would create, change, recompute and drop."""
+    """Show what apply would do."""
     from twinlake.flows import applying
     from twinlake.planning.explain import explain
 
@@ -79,7 +81,7 @@ def plan(context: Context, *, exit_code: bool) -> int:
 @json_option
 @pass_context
 def apply(context: Context) -> None:
-    """Carry out what plan shows, and register the definitions."""
+    """Carry out what plan shows."""
     from twinlake.flows import applying
     from twinlake.planning.explain import describe
     from twinlake.planning.steps import Register
@@ -111,7 +113,7 @@ def _plan_document(made: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when 
 @json_option
 @pass_context
 def ls(context: Context) -> None:
-    """List what is applied: sources, entities, views, services, models, training sets."""
+    """List what is applied, and what came of it."""
     from twinlake.flows import catalogue
 
     with context.open() as project:
@@ -120,13 +122,15 @@ def ls(context: Context) -> None:
     for kind, items in document.items():
         if isinstance(items, list) and items:
             heads = list(items[0])
-            rows = [[_joined(item[head]) for head in heads] for item in items]
+            rows = [[_counted(item[head]) for head in heads] for item in items]
             sections.append(f"{kind}\n{table(heads, rows)}")
     context.answer("\n\n".join(sections) or "nothing is applied", document)
 
 
-def _joined(value: Any) -> Any:  # noqa: ANN401 (a cell of any type)
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+def _counted(value: Any) -> Any:  # noqa: ANN401 (a cell of any type)
+    """Give a long list as its length; `show` lists it."""
+    is_long = isinstance(value, list) and len(value) > _FEW
+    return f"{len(value)} of them" if is_long else joined(value)
 
 
 @click.command()
@@ -134,31 +138,12 @@ def _joined(value: Any) -> Any:  # noqa: ANN401 (a cell of any type)
 @json_option
 @pass_context
 def show(context: Context, name: str) -> None:
-    """Show one source, entity, view, service, model or training set whole."""
+    """Show what carries NAME, whole."""
     from twinlake.flows import catalogue
 
     with context.open() as project:
         document = catalogue.details(project, name)
-    context.answer("\n".join(_tree(document, 0)), document)
-
-
-def _tree(value: Any, depth: int) -> list[str]:  # noqa: ANN401 (any JSON document)
-    indent = "  " * depth
-    if isinstance(value, dict):
-        lines = []
-        for name, item in value.items():
-            if isinstance(item, dict | list) and item:
-                lines += [f"{indent}{name}:", *_tree(item, depth + 1)]
-            else:
-                lines.append(f"{indent}{name}: {'-' if item in (None, [], {}) else item}")
-        return lines
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        heads = list(value[0])
-        rows = [[_joined(item.get(head)) for head in heads] for item in value]
-        return [indent + line for line in table(heads, rows).splitlines()]
-    if isinstance(value, list):
-        return [f"{indent}- {item}" for item in value]
-    return [f"{indent}{value}"]
+    context.answer("\n".join(tree(document, 0)), document)
 
 
 COMMANDS = (init, plan, apply, ls, show)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from twinlake.cli.context import Context, json_option, pass_context, table
+from twinlake.cli.context import Context, json_option, pass_context
+from twinlake.cli.layout import table, tree
 
 
 @click.command()
@@ -19,7 +20,10 @@ from twinlake.cli.context import Context, json_option, pass_context, table
 def materialize(
     context: Context, views: tuple[str, ...], start: str | None, end: str | None
 ) -> None:
-    """Land new rows, compute VIEWS (all by default) into Delta and publish them online."""
+    """Land new rows, compute views, publish them.
+
+    VIEWS are all by default. Features go into Delta and, newest rows, online.
+    """
     _materialize(context, views, start, end, incremental=False)
 
 
@@ -29,7 +33,7 @@ def materialize(
 @json_option
 @pass_context
 def materialize_incremental(context: Context, views: tuple[str, ...], end: str | None) -> None:
-    """Like materialize, from where each view was last computed to."""
+    """Go on where each view was last computed to."""
     _materialize(context, views, None, end, incremental=True)
 
 
@@ -112,7 +116,7 @@ def _materialized_text(document: dict[str, Any]) -> str:
 
 @click.group("training-set")
 def training_set() -> None:
-    """Build training sets with receipts, and look at them."""
+    """Build training sets; look at receipts."""
 
 
 @training_set.command("build")
@@ -164,7 +168,7 @@ def show(context: Context, name: str) -> None:
     if receipt is None:
         raise InputError.unknown("training set", name, known)
     document = json.loads(receipt.to_json()) | {"digest": receipt.digest()}
-    context.answer(json.dumps(document, indent=2), document)
+    context.answer("\n".join(tree(document, 0)), document)
 
 
 def training_set_document(built: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
@@ -192,7 +196,10 @@ def training_set_document(built: Any) -> dict[str, Any]:  # noqa: ANN401 (import
 @json_option
 @pass_context
 def train(context: Context, model: str, spine: Path | None) -> None:
-    """Train MODEL, hold the last part of time out, and log everything in MLflow."""
+    """Train MODEL and log it in MLflow.
+
+    The last part of time is held out, and naive forecasts are measured on the same rows.
+    """
     from twinlake.flows import modelling, training_sets
 
     with context.open() as project:

@@ -18,6 +18,7 @@ from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError
 from twinlake.flows.project import Project, view_table
 from twinlake.models.receipts import Receipt
+from twinlake.registry.state import Landing
 
 
 def listing(project: Project) -> dict[str, Any]:
@@ -63,12 +64,11 @@ def details(project: Project, name: str) -> dict[str, Any]:
         if receipt.training_set == name:
             matches[f"training_sets/{name}"] = json.loads(receipt.to_json())
     if not matches:
-        raise InputError.unknown("definition", name, {kind.split("/")[1] for kind in found})
+        known = {kind.split("/")[1] for kind in found}
+        known |= {receipt.training_set for receipt in receipts(project)}
+        raise InputError.unknown("definition or training set", name, known)
     if name in definitions.sources:
-        landings = [landing.__dict__ for landing in project.landings(name).all()]
-        matches["landings"] = [
-            {key: item for key, item in landing.items() if key != "files"} for landing in landings
-        ]
+        matches["landings"] = [_landing_line(landing) for landing in project.landings(name).all()]
         matches["fingerprint"] = source_fingerprint(definitions.sources[name])
         matches["table"] = str(project.places.events(name))
     if name in definitions.views:
@@ -84,6 +84,21 @@ def receipts(project: Project) -> list[Receipt]:
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
     found = [Receipt.from_json(file.read_text(encoding="utf-8")) for file in files]
     return sorted(found, key=lambda receipt: receipt.created_at)
+
+
+def _landing_line(landing: Landing) -> dict[str, Any]:
+    return {
+        "version": landing.version,
+        "batch": landing.batch,
+        "files": len(landing.files),
+        "through": format_instant(landing.through_us),
+        "read": landing.read,
+        "accepted": landing.accepted,
+        "duplicate": landing.duplicate,
+        "quarantined": landing.quarantined,
+        "newest event": format_instant(landing.newest_event_us),
+        "landed": format_instant(landing.landed_us),
+    }
 
 
 def _feature_names(service: FeatureService) -> list[str]:

@@ -31,7 +31,8 @@ class Reading:
     clock: str
 
     def __str__(self) -> str:
-        return f"{format_instant(self.at_us)} ({self.clock} clock)"
+        said = "as asked" if self.clock == "instant" else f"{self.clock} clock"
+        return f"{format_instant(self.at_us)} ({said})"
 
 
 @dataclass(frozen=True)

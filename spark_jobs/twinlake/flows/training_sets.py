@@ -208,8 +208,11 @@ def _keys(service: FeatureService) -> dict[str, str]:
 
 
 def _refuse_clashes(service: FeatureService, spine: DataFrame, path: Path) -> None:
-    features = {name for _, names in service.selections() for name in names}
-    clashes = sorted(features & set(spine.columns))
+    made = {name for _, names in service.selections() for name in names}
+    for view, _ in service.selections():
+        made |= {point_in_time.status_column(view.name), point_in_time.matched_column(view.name)}
+    # Spark does not tell upper from lower case in column names.
+    clashes = sorted(name for name in spine.columns if name.lower() in made)
     if clashes:
         raise InputError(
             f"the spine {path} has columns that the service makes itself: {', '.join(clashes)}",

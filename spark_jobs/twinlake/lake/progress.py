@@ -46,11 +46,11 @@ class Progress:
                 self._tell(text)
 
     def _parts_done(self) -> str:
-        """Say how many parts are done of what runs now; nothing when nothing runs."""
+        """Say how many parts are done of what runs now; nothing before the first is."""
         done = parts = 0
         for stage in self._tracker.getActiveStageIds():
             info = self._tracker.getStageInfo(stage)
             if info is not None:
                 done += info.numCompletedTasks
                 parts += info.numTasks
-        return f"  ... {done} of {parts} parts done" if parts else ""
+        return f"  ... {done} of {parts} parts done" if done else ""

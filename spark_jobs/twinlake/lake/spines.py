@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
+from pyspark.sql.types import StringType, StructField, StructType
 
 from twinlake.errors import InputError
 from twinlake.lake import tables
@@ -30,7 +31,7 @@ def read_spine(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> Data
     Raises:
         InputError: It is not there, lacks a column, or a key or time is null or unreadable.
     """
-    frame = _read(spark, path)
+    frame = _read(spark, path, keys)
     for name in (*keys, EVENT_TIMESTAMP):
         if name not in frame.columns:
             raise InputError(
@@ -45,13 +46,19 @@ def read_spine(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> Data
     return cast
 
 
-def _read(spark: SparkSession, path: Path) -> DataFrame:
+def _read(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataFrame:
     if not path.exists():
         raise InputError(f"there is no spine at {path}", hint="give the path of a file or table")
     if tables.exists(path):
         return tables.read(spark, path)
     if path.suffix == ".csv":
-        return spark.read.csv(str(path), header=True, inferSchema=True)
+        guessed = spark.read.csv(str(path), header=True, inferSchema=True).schema
+        # Guessed to be a number, the key "007" would be another one.
+        fields = [
+            StructField(field.name, StringType() if field.name in keys else field.dataType)
+            for field in guessed
+        ]
+        return spark.read.csv(str(path), header=True, schema=StructType(fields))
     file = path if path.is_file() else next(iter(sorted(path.rglob("*.parquet"))), None)
     if file is None:
         raise InputError(f"the folder {path} holds neither Parquet files nor a Delta table")

@@ -6,9 +6,8 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-import xgboost as xgb
-
 from twinlake.errors import InputError, StateError
+from twinlake.models.boosting import xgb
 from twinlake.models.mlflow_session import TrackingStore, mlflow_at
 
 MODEL_FILE = "model.ubj"

@@ -15,9 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xgboost as xgb
-
 from twinlake.errors import StateError
+from twinlake.models.boosting import xgb
 from twinlake.models.mlflow_session import TrackingStore, mlflow_at
 from twinlake.models.plots import draw_forecast, draw_importance
 from twinlake.models.receipts import Receipt, TablePin

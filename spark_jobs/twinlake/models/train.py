@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import xgboost as xgb
 
 from twinlake.errors import InputError
+from twinlake.models.boosting import xgb
 from twinlake.models.content import row_hashes
 from twinlake.models.recipe import TrainingRecipe
 from twinlake.models.split import TimeSplit, microseconds, split_by_time

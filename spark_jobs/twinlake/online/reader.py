@@ -94,7 +94,7 @@ def serve(
             ViewShape.of(view).state,
             bytes.fromhex(view_fingerprint(view)),
         )
-        _refuse_earlier(states, [keys[p] for p in there], as_of_us)
+        _refuse_earlier(states, shape, [keys[p] for p in there], as_of_us)
         for position, row, version in zip(
             there, _answers(states, shape, as_of_us), states.version, strict=True
         ):
@@ -107,12 +107,17 @@ def _absent(shape: ViewShape) -> dict[str, Served]:
     return {feature.name: Served(None, MISSING, None) for feature in shape.features}
 
 
-def _refuse_earlier(states: OpenedStates, keys: Sequence[Key], as_of_us: int) -> None:
+def _refuse_earlier(
+    states: OpenedStates, shape: ViewShape, keys: Sequence[Key], as_of_us: int
+) -> None:
     early = np.flatnonzero(states.exact_from_us > as_of_us)
     if early.size:
         position = int(early[0])
+        named = ", ".join(
+            f"{name}={part}" for name, part in zip(shape.keys, keys[position], strict=True)
+        )
         raise InputError(
-            f"as of {format_instant(as_of_us)} cannot be read online: key {keys[position]} has "
+            f"as of {format_instant(as_of_us)} cannot be read online: {named} has "
             f"events up to {format_instant(int(states.exact_from_us[position]))}",
             hint="ask for that moment or a later one; for the past, build a training set",
         )

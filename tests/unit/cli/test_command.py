@@ -12,7 +12,7 @@ import click
 import pytest
 
 from tests.unit.cli.conftest import Command
-from twinlake.cli.context import table
+from twinlake.cli.layout import table
 from twinlake.cli.main import twinlake
 from twinlake.definitions.loading import load
 from twinlake.errors import CheckFailed, EnvironmentFailure, InputError, StateError, TwinlakeError
@@ -216,10 +216,10 @@ def test_a_table_lines_up() -> None:
     assert table(
         ("name", "rows"), [("a", 1), ("long name", 1_234_567), ("b", None)]
     ).splitlines() == [
-        "name       rows",
-        "a          1",
+        "name            rows",
+        "a                  1",
         "long name  1,234,567",
-        "b          -",
+        "b                  -",
     ]
     assert table(("rows",), [(1,), (1_000,)]).splitlines() == [" rows", "    1", "1,000"]
     assert table(("a", "b"), []) == "a  b"

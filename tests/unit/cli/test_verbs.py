@@ -180,7 +180,7 @@ def test_what_is_applied_is_shown_whole(run: Command, state: Path, name: str, to
 @pytest.mark.parametrize(
     ("arguments", "told", "code"),
     [
-        (["show", "nothing"], "there is no definition named 'nothing'", 2),
+        (["show", "nothing"], "there is no definition or training set named 'nothing'", 2),
         (["get", "forecast", "household_id=1"], "there is no service named 'forecast'", 2),
         (["get", "energy_forecast", "home=1"], "cannot be read by the key home", 2),
         (["get", "energy_forecast", "household_id=1", "--as-of", "noon"], "'noon' is not a", 2),
@@ -248,13 +248,13 @@ def test_get_prints_value_status_and_time(run: Command, state: Path) -> None:
 def test_get_as_of_another_moment(run: Command, state: Path) -> None:
     serving(state)
     later = run("get", "meters", "id=3", "region=north", "--as-of", "1970-01-01T00:00:00.000055Z")
-    assert "(instant clock)" in later.out
+    assert "(as asked)" in later.out
     assert ["rows_20us", "1", "present"] in [line.split()[:3] for line in later.out.splitlines()]
     wall = run("get", "meters", "id=3", "region=north", "--as-of", "wall", "--json").document
     assert {feature["status"] for feature in wall["features"].values()} == {"expired"}
     early = run("get", "meters", "id=3", "region=north", "--as-of", "1970-01-01")
     assert early.code == 2
-    assert "key (3, 'north')" in early.err
+    assert "id=3, region=north" in early.err
     assert "training set" in early.err
     nobody = run("get", "meters", "id=4", "region=north", "--json").document
     assert {feature["status"] for feature in nobody["features"].values()} == {"missing"}

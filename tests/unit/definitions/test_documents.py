@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import pytest
 
 from tests.unit.definitions.shop import entity, model, service, shop, source, view, with_stream
-from twinlake import Clock, Expectation, Files, Model, Source
+from twinlake import (
+    Clock,
+    Entity,
+    Expectation,
+    FeatureService,
+    FeatureView,
+    Files,
+    Kafka,
+    Model,
+    Source,
+)
 from twinlake.definitions.checks import check
 from twinlake.definitions.documents import Definitions, from_document, to_document
 from twinlake.definitions.fingerprints import (
@@ -53,6 +64,37 @@ def test_every_attribute_is_in_the_document(changed: object) -> None:
     check(definitions)
     assert to_document(through_json(definitions)) == to_document(definitions)
     assert to_document(definitions) != to_document(shop(*_untouched(changed)))
+
+
+@pytest.mark.parametrize(
+    ("plural", "kind"),
+    [
+        ("entities", Entity),
+        ("sources", Source),
+        ("views", FeatureView),
+        ("services", FeatureService),
+        ("models", Model),
+    ],
+)
+def test_no_attribute_is_left_out(plural: str, kind: type) -> None:
+    (document,) = to_document(shop())[plural]
+    assert set(document) == {attribute.name for attribute in fields(kind)}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        source(max_ahead="2h", where="paid", known="arrival", description="x"),
+        source(batch=Files("x.csv", "csv"), stream=Kafka("orders"), event_id=["day"]),
+        entity(name="buyer", description="x"),
+        view(ttl="90d", hop="12h", max_events_per_key=3, publish="stream", owner="x"),
+        model(rounds=5, test_fraction=0.5, label="y", spine_features=["a", "b"]),
+    ],
+    ids=lambda item: type(item).__name__,
+)
+def test_every_attribute_comes_back(changed: object) -> None:
+    definitions = shop(changed)
+    assert through_json(definitions) == definitions
 
 
 def _untouched(changed: object) -> list[object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.assurance import naive
@@ -24,8 +24,10 @@ from twinlake.online.reader import Served, serve
 from twinlake.online.sqlite import SqliteStore
 from twinlake.online.store import Key, OnlineTable
 
+# Without shrinking: with a hundred features and a file to write, that takes minutes.
 profile = settings(
     max_examples=12,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 NUMBERS = count(1)
@@ -172,7 +174,7 @@ def test_an_earlier_moment_is_refused_with_key_and_time(store: SqliteStore) -> N
     store.write(table, folded(view, rows, 10**9))
     with pytest.raises(InputError) as failure:
         serve(store, table, view, [(3, "none"), *rows], 11)
-    assert "key (2, 'late')" in failure.value.message
+    assert "id=2, region=late" in failure.value.message
     assert "1970-01-01T00:00:00.000011Z" in failure.value.message
     assert "1970-01-01T00:00:00.000012Z" in failure.value.message
     assert "training set" in (failure.value.hint or "")
