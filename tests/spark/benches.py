@@ -103,7 +103,7 @@ class Bench:
     def events(self, source: str, *columns: str) -> list[Cells]:
         """Rows of an events table; all columns unless some are named."""
         frame = tables.read(self.spark, self.project.places.events(source))
-        return _collected(frame.select(*columns) if columns else frame)
+        return collected(frame.select(*columns) if columns else frame)
 
     def verdicts(self, source: str, identity: str) -> dict[Any, list[str]]:
         """Verdicts by identity, sorted."""
@@ -122,7 +122,7 @@ class Bench:
             frame = feature_rows.newest_versions(
                 frame, list(self.project.view(view).entity.join_keys)
             )
-        return _collected(frame)
+        return collected(frame)
 
     def online(self, view: str) -> dict[tuple[Any, ...], Any]:
         """Online rows by key."""
@@ -145,7 +145,7 @@ def delta_version(table: Path) -> int:
     return max(int(file.stem) for file in (table / "_delta_log").glob("*.json"))
 
 
-def _collected(frame: Any) -> list[Cells]:
+def collected(frame: Any) -> list[Cells]:
     micros = [
         (F.unix_micros(name) if kind == "timestamp" else F.col(name)).alias(name)
         for name, kind in frame.dtypes

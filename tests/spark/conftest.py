@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.spark.benches import Bench
 from twinlake.java import find_java, jar_files, jars_folder
 from twinlake.lake.session import SessionOptions, start
-
-from .benches import Bench
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from tests.spark.benches import Bench, Cells
+from tests.spark.oracle import Event, Feature, View, values
 from twinlake.definitions.times import DAY_US, to_us
-
-from .benches import Bench, Cells
-from .oracle import Event, Feature, View, values
 
 SCHEMA = pa.schema(
     [

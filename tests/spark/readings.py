@@ -11,11 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from tests.spark.benches import Bench, Cells
+from tests.spark.oracle import Event, Feature, View
 from twinlake.definitions.times import DAY_US, to_datetime, to_us
 from twinlake.lake import events, tables
-
-from .benches import Bench, Cells
-from .oracle import Event, Feature, View
 
 HOUR_US = 3_600_000_000
 START_US = to_us(dt.datetime(2014, 1, 1, tzinfo=dt.UTC))
@@ -89,16 +88,13 @@ def _declared(name: str, view: View, where: str = "readings") -> str:
 
 def definitions(*views: str) -> str:
     """Give a project of these views; all by default."""
-    return (
-        f"""
+    return f"""
 meter = Entity("meter", join_keys={{"k": "string", "g": "int"}})
 readings = Source(
     "readings", schema={TYPES!r}, event_timestamp="at", event_id="id", known="made",
     batch=Files("in"),
 )
-"""
-        + "".join(_declared(name, VIEWS[name]) for name in views or VIEWS)
-    )
+""" + "".join(_declared(name, VIEWS[name]) for name in views or VIEWS)
 
 
 def _double(draw: random.Random) -> float:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from twinlake.definitions.times import MAX_US, MIN_US
+from tests.spark import meters
+from tests.spark.benches import Bench
+from tests.spark.oracle import Feature, View
+from twinlake.definitions.times import DAY_US, MAX_US, MIN_US, Interval
 from twinlake.errors import DefinitionError, StateError
 from twinlake.flows import applying
-from twinlake.flows.project import view_table
+from twinlake.flows.project import Project, view_table
 from twinlake.planning.steps import (
     CreateEventsTable,
     CreateViewTables,
@@ -21,9 +24,6 @@ from twinlake.planning.steps import (
 )
 from twinlake.registry.documents import AlreadyWritten
 from twinlake.registry.state import Registry
-
-from . import meters
-from .benches import Bench
 
 CHANGED = meters.DEFINITIONS.replace('"wh_3d": "3d"', '"wh_3d": "4d"')
 
@@ -43,7 +43,7 @@ def test_a_changed_meaning_fills_new_tables_and_then_drops_the_old_ones(bench: B
         CreateEventsTable,
         CreateViewTables,
     ]
-    assert bench.apply().put("1", rows, meters.SCHEMA)
+    bench.apply().put("1", rows, meters.SCHEMA)
     bench.materialize()
     old = view_table(bench.project.view("usage"))
     accepted = bench.project.landings("daily").all()[0].accepted
@@ -51,14 +51,14 @@ def test_a_changed_meaning_fills_new_tables_and_then_drops_the_old_ones(bench: B
     bench.define(CHANGED)
     new = view_table(bench.project.definitions.views["usage"])
     made = applying.plan(bench.project)
-    assert Recompute("usage", new, applying.Interval(MIN_US, MAX_US), accepted) in made.steps
+    assert Recompute("usage", new, Interval(MIN_US, MAX_US), accepted) in made.steps
     assert CreateViewTables("usage", new) in made.steps
     assert not any(isinstance(step, DropTables) for step in made.steps)
     assert applying.apply(bench.project) == made
     assert tables(bench) == ({old, new}, {old, new})
-    longer = meters.View(
+    longer = View(
         [
-            meters.Feature("wh_3d", "wh", "sum", 4 * meters.DAY_US) if f.name == "wh_3d" else f
+            Feature("wh_3d", "wh", "sum", 4 * DAY_US) if f.name == "wh_3d" else f
             for f in meters.VIEW.features
         ],
         meters.VIEW.hop_us,
@@ -151,9 +151,7 @@ def test_the_second_of_two_applies_is_told_and_drops_nothing(
         # before this one begins.
         monkeypatch.setattr(applying, "_plan", real)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                applying.Project, "registry", property(lambda _: _Unregistered(other))
-            )
+            patch.setattr(Project, "registry", property(lambda _: _Unregistered(other)))
             with pytest.raises(_StoppedError):
                 applying.apply(other)
         made = real(project, applied)

@@ -6,11 +6,10 @@ import gzip
 import json
 from typing import Any
 
+from tests.spark.benches import Bench
 from twinlake.definitions.times import MAX_US, parse_instant_us
 from twinlake.flows.landing import land_files
 from twinlake.registry.state import Landing
-
-from .benches import Bench
 
 DEFINITIONS = """
 things = Source(

@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from twinlake.definitions.times import DAY_US, parse_instant_us, to_us
+from tests.spark import oracle, readings
+from tests.spark.benches import Bench, without
+from twinlake.definitions.times import DAY_US
+from twinlake.errors import InputError
+from twinlake.flows import checking, reading
+from twinlake.flows.project import online_table
 from twinlake.lake import feature_rows
 from twinlake.online.reader import serve
-from twinlake.flows.project import online_table
-from twinlake.flows import checking, reading
-from twinlake.errors import InputError
-
-from . import oracle, readings
-from .benches import Bench, Cells, without
 
 ROWS = readings.random_rows(random.Random(11), keys=200, per_key=5)
 

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from tests.spark.benches import Bench
 from twinlake.definitions.expectations import SUPPORTED, Expectation
 from twinlake.definitions.loading import load
 from twinlake.errors import DefinitionError
 from twinlake.lake.gate import passes
-
-from .benches import Bench
 
 EXAMPLES = Path(__file__).parents[2] / "spark_jobs" / "examples"
 
@@ -74,7 +73,10 @@ CASES = [
     Expectation("expect_column_value_lengths_to_be_between", column="s", min_value=1, max_value=3),
     Expectation("expect_column_value_lengths_to_be_between", column="s", max_value=0),
     Expectation(
-        "expect_column_pair_values_a_to_be_greater_than_b", column_A="x", column_B="y", or_equal=True
+        "expect_column_pair_values_a_to_be_greater_than_b",
+        column_A="x",
+        column_B="y",
+        or_equal=True,
     ),
     Expectation("expect_column_pair_values_a_to_be_greater_than_b", column_A="x", column_B="y"),
 ]
@@ -108,9 +110,7 @@ def opinions(spark: SparkSession) -> Opinions:
     return Opinions(ours, theirs)
 
 
-def _ask_great_expectations(
-    frame: DataFrame, cases: Sequence[Expectation]
-) -> dict[str, set[int]]:
+def _ask_great_expectations(frame: DataFrame, cases: Sequence[Expectation]) -> dict[str, set[int]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations as gx

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.spark import meters
+from tests.spark.benches import Bench
 from twinlake.flows import checking
 from twinlake.flows.project import view_table
-
-from . import meters
-from .benches import Bench
 
 KEYS = 8
 Tamper = Callable[[Bench], None]
@@ -105,7 +104,11 @@ CASES: dict[str, tuple[Tamper, str, str]] = {
         "offline",
         "days_5d",
     ),
-    "view row deleted": (on_delta("DELETE FROM {table} WHERE " + NEWEST_M0, True), "offline", "(row)"),
+    "view row deleted": (
+        on_delta("DELETE FROM {table} WHERE " + NEWEST_M0, True),
+        "offline",
+        "(row)",
+    ),
     "event changed": (
         on_delta("UPDATE {table} SET kwh = coalesce(kwh, 0) + 0.5 WHERE id = 7000", False),
         "offline",
@@ -130,7 +133,9 @@ def test_what_was_changed_is_named(copied: Bench, case: str) -> None:
 
 def test_an_online_row_that_nothing_happened_to_is_named(copied: Bench) -> None:
     table = view_table(copied.project.view("usage"))
-    columns = "meter, tl_event_us, tl_known_us, tl_valid_until_us, tl_write_us, tl_deleted, tl_state"
+    columns = (
+        "meter, tl_event_us, tl_known_us, tl_valid_until_us, tl_write_us, tl_deleted, tl_state"
+    )
     on_sqlite(
         f"INSERT INTO \"{table}\" ({columns}) SELECT 'ghost', "
         + columns.removeprefix("meter, ")

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
+from tests.spark import meters
+from tests.spark.benches import Bench
+from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.times import to_us
 from twinlake.errors import InputError
 from twinlake.flows import publishing
 from twinlake.flows.project import online_table
 from twinlake.online.store import OnlineRow
 from twinlake.registry.state import Publications
-
-from . import meters
-from .benches import Bench
 
 
 def test_pieces_come_to_the_same_as_all_at_once_and_again_changes_nothing(bench: Bench) -> None:
@@ -97,7 +98,7 @@ def test_a_killed_publisher_is_finished_by_the_next_run(
     newest = {r["meter"]: r["at"] for r in sorted(everything, key=lambda r: r["at"]) if r["n"] >= 0}
     online = bench.online("usage")
     assert {key[0]: row.event_us for key, row in online.items()} == {
-        name: meters.to_us(at) for name, at in newest.items()
+        name: to_us(at) for name, at in newest.items()
     }
     kept = (bench.delta_versions(), bench.write_times())
     assert not bench.materialize().changed
@@ -105,8 +106,6 @@ def test_a_killed_publisher_is_finished_by_the_next_run(
 
 
 def fingerprint(bench: Bench) -> str:
-    from twinlake.definitions.fingerprints import view_fingerprint
-
     return view_fingerprint(bench.project.view("usage"))
 
 

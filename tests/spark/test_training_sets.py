@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from twinlake.definitions.times import DAY_US, to_datetime, to_us
+from tests.spark import oracle, readings
+from tests.spark.benches import Bench, Cells, collected, delta_version
+from twinlake.definitions.times import DAY_US, MAX_US, to_datetime, to_us
 from twinlake.errors import InputError
 from twinlake.flows import training_sets
+from twinlake.flows.landing import land_files
 from twinlake.flows.training_sets import TrainingSet
 from twinlake.lake import point_in_time, spines, tables
 from twinlake.models.receipts import Receipt
-
-from . import oracle, readings
-from .benches import Bench, Cells, _collected, delta_version
 
 ROWS = readings.random_rows(random.Random(21), keys=30, per_key=12, late=0.1)
 # A meter whose only reading became known five days after it.
@@ -75,7 +76,7 @@ def other_rows(draw: random.Random) -> list[Cells]:
             "k": f"k{key // 2}",
             "g": key % 2,
             "day": first + dt.timedelta(days=number),
-            "price": draw.choice([None, readings.Decimal(draw.randrange(10**8)).scaleb(-3)]),
+            "price": draw.choice([None, Decimal(draw.randrange(10**8)).scaleb(-3)]),
         }
         for key in range(25)
         for number in draw.sample(range(readings.DAYS), 12)
@@ -151,13 +152,10 @@ def trained(module_bench: Callable[[], Bench]) -> Trained:
             (row["k"], row["g"]), to_us(end), to_us(end), (0, 0), {"price": row["price"]}
         )
         prices.setdefault((row["k"], row["g"]), []).append(event)
-    return Trained(bench, spine, built, {"readings": dict(own), "others": prices})  # type: ignore[arg-type]
+    return Trained(bench, spine, built, {"readings": own, "others": prices})
 
 
 def land(bench: Bench) -> None:
-    from twinlake.definitions.times import MAX_US
-    from twinlake.flows.landing import land_files
-
     for source in bench.project.applied().definitions.sources.values():
         land_files(bench.project, source, MAX_US)
 
@@ -207,11 +205,9 @@ def in_bits(rows: list[Cells]) -> Counter[Any]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_row_and_every_status_is_what_the_oracle_says(
-    trained: Trained, service: str
-) -> None:
+def test_every_row_and_every_status_is_what_the_oracle_says(trained: Trained, service: str) -> None:
     built = trained.built[service]
-    stored = _collected(tables.read(trained.bench.spark, built.path, built.version))
+    stored = collected(tables.read(trained.bench.spark, built.path, built.version))
     expected = list(expected_rows(trained, service))
     assert in_bits(stored) == in_bits([cells for cells, _ in expected])
     counts: dict[str, Counter[str]] = {}
@@ -284,7 +280,9 @@ def test_a_spine_of_any_form_is_the_same_spine(
 def test_rows_that_are_landed_later_do_not_change_a_set_of_the_old_sequence(
     bench: Bench, tmp_path: Path
 ) -> None:
-    bench.define(readings.definitions("tiled", "plain") + OTHERS.split("two_sources")[0])
+    bench.define(
+        readings.definitions("tiled", "plain") + OTHERS.split("two_sources", maxsplit=1)[0]
+    )
     bench.put("1", ROWS[:200], readings.SCHEMA)
     bench.put("../others/all", other_rows(random.Random(6)), OTHER_SCHEMA)
     bench.apply()

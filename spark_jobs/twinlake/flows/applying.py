@@ -22,6 +22,7 @@ from twinlake.planning.steps import (
     Step,
     Unregister,
 )
+from twinlake.registry.documents import AlreadyWritten
 from twinlake.registry.inputs import InputFile
 from twinlake.registry.state import Applied, Publication
 
@@ -46,6 +47,12 @@ def apply(project: Project) -> Plan:
     if not made.changes:
         return made
     with project.places.exclusively("applier", "registry"):
+        # A plan made while somebody else applied may drop the tables that they just made.
+        if project.registry.current().number != applied.number:
+            raise AlreadyWritten(
+                "somebody else applied while this was planned; nothing was done",
+                hint="look at `twinlake plan` again",
+            )
         _check_expressions(project)
         for step in made.steps:
             _carry_out(project, step)
@@ -71,9 +78,12 @@ def _facts(project: Project, applied: Definitions) -> Facts:
             accepted_rows={landing.version: landing.accepted for landing in done},
             new_files=[f.rows for f in files if landings.landed_through_us(f) is None],
         )
+    online = _online_tables(project)
     views = {}
     for name, view in desired.views.items():
-        has_tables = (project.places.view(view_table(view)) / "_delta_log").is_dir()
+        table = view_table(view)
+        offline = (project.places.view(table) / "_delta_log").is_dir()
+        has_tables = offline and table in online
         # What was published into tables that were dropped since is not there any more.
         present = project.publications(name).all(view_fingerprint(view)) if has_tables else []
         before: list[Publication] = []
@@ -102,14 +112,17 @@ def _hull(publications: list[Publication]) -> Interval | None:
     return Interval(covered[0][0], covered[-1][1]) if covered else None
 
 
+def _online_tables(project: Project) -> set[str]:
+    return set(project.store.tables()) if project.settings.online_path.exists() else set()
+
+
 def _leftovers(project: Project, applied: Definitions) -> list[str]:
     """Find tables that neither what is applied nor what is desired uses."""
     used = {view_table(view) for view in applied.views.values()}
     used |= {view_table(view) for view in project.definitions.views.values()}
     folder = project.places.views
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if project.settings.online_path.exists():
-        there |= set(project.store.tables())
+    there |= _online_tables(project)
     return sorted(there - used)
 
 

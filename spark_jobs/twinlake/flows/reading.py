@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from twinlake.definitions.clocks import DATA, WALL
+from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.times import format_instant, parse_instant_us, to_datetime
 from twinlake.definitions.types import INTEGER_TYPES, canonical_type, is_decimal
@@ -114,11 +115,16 @@ def read_view(
     """Read a view's features for many keys in one round.
 
     Raises:
-        StateError: The view was never published.
+        StateError: The view was never published, or the online store is gone.
     """
-    if not project.settings.online_path.exists():
+    if not project.publications(view.name).all(view_fingerprint(view)):
         raise StateError(
             f"view {view.name} was never published", hint="run `twinlake materialize` first"
+        )
+    if not project.settings.online_path.exists():
+        raise StateError(
+            f"the online store {project.settings.online_path} is gone",
+            hint="`twinlake apply` and `twinlake materialize` make it anew from the events",
         )
     parts = [tuple(key[name] for name in view.entity.join_keys) for key in keys]
     return serve(project.store, online_table(view), view, parts, as_of_us, names)

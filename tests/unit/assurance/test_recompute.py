@@ -87,7 +87,7 @@ def exactly(vector: Vector) -> tuple[Any, ...]:
     return vector.status, vector.event_us, values
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(histories(), MOMENTS, SHAPES)
 def test_values_are_those_of_the_definition(
     history: list[Happened], moments: list[tuple[int, int]], shape: Shape

@@ -13,7 +13,8 @@ import pytest
 
 from twinlake.cli.main import report, twinlake
 from twinlake.definitions.documents import Definitions
-from twinlake.flows.project import view_table
+from twinlake.flows.project import online_table, view_table
+from twinlake.online.sqlite import SqliteStore
 from twinlake.registry.places import Places
 from twinlake.registry.state import Registry
 from twinlake.settings import DEFAULTS
@@ -78,5 +79,8 @@ def pretend_applied(state: Path, definitions: Definitions) -> None:
         (places.events(name) / "_delta_log").mkdir(parents=True, exist_ok=True)
     for view in definitions.views.values():
         (places.view(view_table(view)) / "_delta_log").mkdir(parents=True, exist_ok=True)
+    with SqliteStore(state / "online.sqlite") as store:
+        for view in definitions.views.values():
+            store.create(online_table(view))
     registry = Registry(state)
     registry.write(registry.current(), definitions, 1)

@@ -88,8 +88,8 @@ def test_files_that_were_landed_are_not_new(run: Command, state: Path) -> None:
     assert "new file" not in found.out
 
 
-def published(state: Path, fingerprint: str, number: int) -> None:
-    Publications(state, "household_recent").write(
+def published(state: Path, fingerprint: str, number: int, view: str = "household_recent") -> None:
+    Publications(state, view).write(
         Publication(number, fingerprint, 1, MIN_US, MAX_US, 10, 1, 3, 60, superseding=False)
     )
 
@@ -137,9 +137,19 @@ def test_tables_of_an_old_meaning_are_dropped_and_filled_again_when_it_returns(
     old = Places(state).view(view_table(before))
     (old / "_delta_log").rmdir()
     old.rmdir()
+    with SqliteStore(state / "online.sqlite") as store:
+        store.drop(view_table(before))
     steps = run("plan", "--json").document["steps"]
     assert [step["step"] for step in steps] == ["Register", "CreateViewTables", "Recompute"]
     assert steps[2]["table"] == view_table(before)
+
+
+def test_a_lost_online_store_is_made_anew(run: Command, state: Path) -> None:
+    pretend_applied(state, DEFINED)
+    assert run("plan", "--json").document["steps"] == []
+    (state / "online.sqlite").unlink()
+    steps = run("plan", "--json").document["steps"]
+    assert [step["step"] for step in steps] == ["CreateViewTables", "CreateViewTables"]
 
 
 def test_what_is_applied_is_listed(run: Command, state: Path) -> None:
@@ -221,6 +231,7 @@ def serving(state: Path) -> None:
         store.create(online_table(view))
         rows = {(3, "north"): [Happened(30, 30, 1, CELLS | {"n": 5}), Happened(40, 40, 2, CELLS)]}
         store.write(online_table(view), folded(view, rows, 60))
+    published(state, view_fingerprint(view), 1, view.name)
 
 
 def test_get_prints_value_status_and_time(run: Command, state: Path) -> None:
