@@ -21,7 +21,7 @@ from xml.etree import ElementTree as ET
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.prefix) / "bin"
-CHECKED = ("spark_jobs", "tests", "bootstrap")
+CHECKED = ("spark_jobs", "tests", "bootstrap", "schemas")
 
 LINT: dict[str, list[str | Path]] = {
     "ruff check": [BIN / "ruff", "check", "--output-format=concise"],

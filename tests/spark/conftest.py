@@ -23,9 +23,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             driver_memory="1500m",
             jars=jar_files(jars_folder(os.environ)),
             java_home=java.home,
-            java_options=java.options,
+            # Tests run little data through much code, so compiling it well costs more than it gives.
+            java_options=(*java.options, "-XX:TieredStopAtLevel=1"),
             shuffle_partitions=2,
             scratch=tmp_path_factory.mktemp("scratch"),
+            settings={"spark.databricks.delta.snapshotPartitions": "1"},
         )
     )
     yield session
