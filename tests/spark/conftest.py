@@ -13,6 +13,9 @@ from tests.spark.benches import Bench
 from twinlake.java import find_java, jar_files, jars_folder
 from twinlake.lake.session import SessionOptions, start
 
+# Hundreds of small jobs, each seen once: compiling them well costs more than it gives.
+FOR_SHORT_LIVES = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
@@ -23,8 +26,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             driver_memory="1500m",
             jars=jar_files(jars_folder(os.environ)),
             java_home=java.home,
-            # Tests run little data through much code, so compiling it well costs more than it gives.
-            java_options=(*java.options, "-XX:TieredStopAtLevel=1"),
+            java_options=(*java.options, *FOR_SHORT_LIVES),
             shuffle_partitions=2,
             scratch=tmp_path_factory.mktemp("scratch"),
             settings={"spark.databricks.delta.snapshotPartitions": "1"},

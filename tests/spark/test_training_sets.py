@@ -280,32 +280,32 @@ def test_a_spine_of_any_form_is_the_same_spine(
 def test_rows_that_are_landed_later_do_not_change_a_set_of_the_old_sequence(
     bench: Bench, tmp_path: Path
 ) -> None:
-    bench.define(
-        readings.definitions("tiled", "plain") + OTHERS.split("two_sources", maxsplit=1)[0]
-    )
+    service_text = 'slim = FeatureService("slim", [tiled.select("sum_d_7d"), plain.select("s")])'
+    bench.define(readings.definitions("tiled", "plain") + service_text)
     bench.put("1", ROWS[:200], readings.SCHEMA)
-    bench.put("../others/all", other_rows(random.Random(6)), OTHER_SCHEMA)
     bench.apply()
     land(bench)
     spine_path = tmp_path / "spine.parquet"
     pq.write_table(pa.Table.from_pylist(SPINE[:120], schema=SPINE_SCHEMA), spine_path)
-    first = training_sets.build(bench.project, "two_views", spine_path)
+    built = training_sets.build(bench.project, "slim", spine_path).receipt
     bench.put("2", ROWS[200:], readings.SCHEMA)
     land(bench)
-    second = training_sets.build(bench.project, "two_views", spine_path)
-    assert second.name != first.name
-    assert second.receipt.content != first.receipt.content
 
-    [pin] = first.receipt.tables
-    service = bench.project.service("two_views")
-    taken = [
-        point_in_time.Taken(view, names, Path(pin.path), pin.sequence or 0)
-        for view, names in service.selections()
-    ]
+    [pin] = built.tables
     spine = spines.read_spine(bench.spark, spine_path, {"k": "string", "g": "int"})
-    rebuilt = point_in_time.join(bench.spark, spine, taken, 3)
-    content, rows = training_sets._content(rebuilt, first.receipt.columns)
-    assert (content, rows) == (first.receipt.content, first.receipt.rows)
+
+    def content(sequence: int) -> str:
+        taken = [
+            point_in_time.Taken(view, names, Path(pin.path), sequence)
+            for view, names in bench.project.service("slim").selections()
+        ]
+        joined = point_in_time.join(bench.spark, spine, taken, 3)
+        return training_sets._content(joined, built.columns)[0]
+
+    newest = bench.project.landings("readings").all()[-1].version
+    assert newest > (pin.sequence or 0)
+    assert content(pin.sequence or 0) == built.content
+    assert content(newest) != built.content
 
 
 REFUSED: dict[str, tuple[Callable[[Cells], Cells], str]] = {
