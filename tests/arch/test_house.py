@@ -105,8 +105,9 @@ def test_pages_tell_the_truth(page: Path) -> None:
     assert rules.dead_commands(text, CHECKOUT, _lanes()) == []
 
 
-def test_the_names_of_registry_hosts_are_nowhere() -> None:
-    hosts = re.compile(r"(pypi|pythonhosted|maven)\.org|repo1\.|files\.python")
+def test_no_registry_is_named_where_things_are_fetched() -> None:
+    """Which one is asked is each user's own configuration."""
+    hosts = re.compile(r"\w+://")
     kept = [file for file in (CHECKOUT / "bootstrap").glob("*") if file.is_file()]
     assert [_name(file) for file in kept if hosts.search(file.read_text("utf-8"))] == []
 
