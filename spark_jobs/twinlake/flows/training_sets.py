@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +133,10 @@ def _build(
     parts = feature_rows.parts_for(
         events + spine_pin.rows, project.spark.sparkContext.defaultParallelism
     )
-    joined = point_in_time.join(project.spark, spine, taken, parts)
-    training_tables.write(project.spark, joined, path, {"training_set": name})
+    with tempfile.TemporaryDirectory(dir=project.places.new_scratch()) as scratch:
+        asked = point_in_time.Spine(spine, spine_pin.rows)
+        joined = point_in_time.join(project.spark, asked, taken, parts, Path(scratch))
+        training_tables.write(project.spark, joined, path, {"training_set": name})
     version = tables.last_commit(project.spark, path).version
     frame = tables.read(project.spark, path, version)
     features = {view.name: names for view, names in service.selections()}

@@ -1,7 +1,9 @@
 """The point-in-time join: a spine with a service's features as of each of its rows.
 
-Events and spine go as one narrow union, cut by key, to Arrow workers, where the kernel answers for
-all views of an entity in one pass. Nothing is joined by inequality and nothing is ranked.
+Where windows are wanted, events and spine go as one narrow union, cut by key, to Arrow workers,
+where the kernel answers for all views of an entity in one pass. Plain columns for a spine that fits
+the workers take two passes without moving events (``newest_rows``). Nothing is joined by
+inequality and nothing is ranked.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.definitions.resolution import all_columns
+from twinlake.definitions.sources import KNOWN_AT_EVENT
 from twinlake.definitions.types import Field
 from twinlake.definitions.views import FeatureView
 from twinlake.kernel.events import Queries
 from twinlake.kernel.views import MISSING, NOT_YET_KNOWN, STATUSES, ViewShape
-from twinlake.lake import arrays, events, tables
+from twinlake.lake import arrays, events, newest_rows, tables
 from twinlake.lake.vectors import vectors
 
 EVENT_TIMESTAMP = "event_timestamp"
 _SPINE = -1
 _PAYLOAD = "p_"
+# Text is guessed to be short; other cells are a few bytes.
+_GUESSED_BYTES = {"string": 40, "binary": 100}
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,19 @@ class Taken:
 
 
 @dataclass(frozen=True)
+class Spine:
+    """The rows to join features to.
+
+    Attributes:
+        frame: Join keys, ``event_timestamp`` and anything else.
+        rows: How many there are.
+    """
+
+    frame: DataFrame
+    rows: int
+
+
+@dataclass(frozen=True)
 class _WorkerView:
     shape: ViewShape
     source: int
@@ -64,7 +82,9 @@ def matched_column(view_name: str) -> str:
     return f"{view_name}__event_timestamp"
 
 
-def join(spark: SparkSession, spine: DataFrame, taken: Sequence[Taken], parts: int) -> DataFrame:
+def join(
+    spark: SparkSession, spine: Spine, taken: Sequence[Taken], parts: int, scratch: Path
+) -> DataFrame:
     """Join a spine to a service's features, as of each row's ``event_timestamp``.
 
     A row sees events with ``e <= t`` that were known at ``t``. No spine row is merged or dropped,
@@ -75,19 +95,74 @@ def join(spark: SparkSession, spine: DataFrame, taken: Sequence[Taken], parts: i
         spine: Join keys, ``event_timestamp`` and anything else; all of it is kept.
         taken: What to join, per view.
         parts: Into how many parts to cut the keys.
+        scratch: A folder that driver and workers share; what is written there must stay until the
+            result was read.
 
     Returns:
         The spine's columns, the features in order, and per view its status and matched event.
     """
-    by_entity: dict[tuple[str, ...], list[Taken]] = {}
+    groups: dict[tuple[str, ...], list[Taken]] = {}
     for item in taken:
-        by_entity.setdefault(tuple(item.view.entity.join_keys), []).append(item)
-    frame = spine
-    for keys, items in by_entity.items():
-        frame = _join_entity(spark, frame, keys, items, parts)
+        groups.setdefault(tuple(item.view.entity.join_keys), []).append(item)
+    plain = {keys for keys, items in groups.items() if all(map(_is_plain, items))}
+    frame = spine.frame
+    if plain and _fits(spine):
+        wanted = [w for keys in groups if keys in plain for w in _wanted(spark, keys, groups[keys])]
+        frame = _join_plain(spark, frame, wanted, scratch)
+    else:
+        plain = set()
+    for keys, items in groups.items():
+        if keys not in plain:
+            frame = _join_entity(spark, frame, keys, items, parts)
     features = [name for item in taken for name in item.names]
     marks = [mark(item.view.name) for item in taken for mark in (status_column, matched_column)]
-    return frame.select(*(tables.quoted(n) for n in (*spine.columns, *features, *marks)))
+    return frame.select(*(tables.quoted(n) for n in (*spine.frame.columns, *features, *marks)))
+
+
+def _is_plain(item: Taken) -> bool:
+    return all(f.function is None for f in ViewShape.of(item.view, item.names).features)
+
+
+def _fits(spine: Spine) -> bool:
+    widths = [_GUESSED_BYTES.get(kind, 8) for _, kind in spine.frame.dtypes]
+    return newest_rows.fits(spine.rows, spine.rows * sum(widths))
+
+
+def _wanted(
+    spark: SparkSession, keys: tuple[str, ...], items: list[Taken]
+) -> list[newest_rows.Wanted]:
+    """Gather what is taken from each source."""
+    wanted = []
+    for name in dict.fromkeys(item.view.source.name for item in items):
+        same = [item for item in items if item.view.source.name == name]
+        source = same[0].view.source
+        wanted.append(
+            newest_rows.Wanted(
+                keys,
+                [ViewShape.of(item.view, item.names) for item in same],
+                _events_with_keys(spark, same[0], keys),
+                known_is_event=source.known == KNOWN_AT_EVENT,
+            )
+        )
+    return wanted
+
+
+def _join_plain(
+    spark: SparkSession, spine: DataFrame, wanted: list[newest_rows.Wanted], scratch: Path
+) -> DataFrame:
+    batches = spine._collect_as_arrow()  # type: ignore[operator]  # noqa: SLF001 (public from 4.0)
+    table = pa.Table.from_batches(batches)
+    frame = newest_rows.join(spark, table, EVENT_TIMESTAMP, wanted, scratch)
+    names = {
+        mark(shape.name): other(shape.name)
+        for source in wanted
+        for shape in source.views
+        for mark, other in (
+            (newest_rows.status_of, status_column),
+            (newest_rows.matched_of, matched_column),
+        )
+    }
+    return frame.withColumnsRenamed(names)
 
 
 def _join_entity(
@@ -140,13 +215,17 @@ def _spine_side(spine: DataFrame, keys: Sequence[str]) -> DataFrame:
     )
 
 
-def _event_side(
-    spark: SparkSession, item: Taken, position: int, keys: Sequence[str], needed: list[str]
-) -> DataFrame:
+def _events_with_keys(spark: SparkSession, item: Taken, keys: Sequence[str]) -> DataFrame:
     frame = events.accepted(spark, item.events_path, item.view.source, item.version)
     for key in keys:
         frame = frame.where(F.col(key).isNotNull())
-    return frame.select(
+    return frame
+
+
+def _event_side(
+    spark: SparkSession, item: Taken, position: int, keys: Sequence[str], needed: list[str]
+) -> DataFrame:
+    return _events_with_keys(spark, item, keys).select(
         *keys,
         F.lit(position).alias("side"),
         F.unix_micros("_event_timestamp").alias("event_us"),

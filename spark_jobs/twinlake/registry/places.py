@@ -59,6 +59,11 @@ class Places:
         """What may be deleted while no job runs."""
         return self.state / "scratch"
 
+    def new_scratch(self) -> Path:
+        """The scratch folder, made if it was not there."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        return self.scratch
+
     @contextmanager
     def exclusively(self, what: str, name: str) -> Iterator[None]:
         """Hold the right to be the only one who does ``what`` to ``name``.
