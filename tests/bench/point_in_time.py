@@ -33,9 +33,13 @@ from twinlake.lake import point_in_time, spines, tables, training_tables
 COLUMNS = [f"c{number}" for number in range(10)]
 YEAR_US = 365 * 86_400_000_000
 START_US = 1_600_000_000_000_000
-OURS, DUCK, WINDOW = "twinlake to Delta", "DuckDB ASOF to Parquet", "Spark union and window to Delta"
+OURS, DUCK, WINDOW = (
+    "twinlake to Delta",
+    "DuckDB ASOF to Parquet",
+    "Spark union and window to Delta",
+)
 
-FEATURES = '''
+FEATURES = """
 from twinlake import Column, Entity, FeatureService, FeatureView, Files, Source
 
 thing = Entity("thing", join_keys={{"key": "bigint"}})
@@ -44,7 +48,7 @@ rows = Source("rows", schema="id bigint, key bigint, at timestamp, known timesta
 view = FeatureView("view", entity=thing, source=rows,
     features=[Column(f"c{{n}}") for n in range(10)])
 service = FeatureService("service", [view])
-'''
+"""
 
 
 def generate(folder: Path, spine_rows: int, event_rows: int, hot: float, late: float) -> None:
@@ -126,18 +130,31 @@ def window(spark: SparkSession, folder: Path) -> Callable[[], None]:
     def run() -> None:
         spine = spark.read.parquet(str(folder / "spine.parquet"))
         events = spark.read.parquet(str(folder / "events.parquet"))
-        left = spine.select("key", F.col("event_timestamp").alias("t"), F.lit(1).alias("side"),
-                            "label", F.lit(None).alias("row"))
-        right = events.select("key", F.col("at").alias("t"), F.lit(0).alias("side"),
-                              F.lit(None).cast("bigint").alias("label"),
-                              F.struct(*COLUMNS).alias("row"))
-        order = Window.partitionBy("key").orderBy("t", "side").rowsBetween(
-            Window.unboundedPreceding, Window.currentRow)
+        left = spine.select(
+            "key",
+            F.col("event_timestamp").alias("t"),
+            F.lit(1).alias("side"),
+            "label",
+            F.lit(None).alias("row"),
+        )
+        right = events.select(
+            "key",
+            F.col("at").alias("t"),
+            F.lit(0).alias("side"),
+            F.lit(None).cast("bigint").alias("label"),
+            F.struct(*COLUMNS).alias("row"),
+        )
+        order = (
+            Window.partitionBy("key")
+            .orderBy("t", "side")
+            .rowsBetween(Window.unboundedPreceding, Window.currentRow)
+        )
         both = left.drop("row").unionByName(right, allowMissingColumns=True)
         joined = both.withColumn("row", F.last("row", ignorenulls=True).over(order))
         out = fresh(folder / "window")
         chosen = joined.where("side = 1").select(
-            "key", F.col("t").alias("event_timestamp"), "label", "row.*")
+            "key", F.col("t").alias("event_timestamp"), "label", "row.*"
+        )
         chosen.write.format("delta").save(str(out))
 
     return run
@@ -199,9 +216,14 @@ def main() -> None:
     found = {divisor: measure(options, divisor, names) for divisor in divisors}
     result = {
         "machine": machine(),
-        "spine": options.spine, "events": options.events, "hot": options.hot, "late": options.late,
-        "runs": {str(d): {n: {"seconds": t.median, "peak_mb": t.peak_mb} for n, t in runs.items()}
-                 for d, runs in found.items()},
+        "spine": options.spine,
+        "events": options.events,
+        "hot": options.hot,
+        "late": options.late,
+        "runs": {
+            str(d): {n: {"seconds": t.median, "peak_mb": t.peak_mb} for n, t in runs.items()}
+            for d, runs in found.items()
+        },
     }
     if options.growth:
         sizes = [1 / divisor for divisor in divisors]

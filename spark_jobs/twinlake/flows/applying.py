@@ -147,7 +147,11 @@ def _carry_out(project: Project, step: Step) -> None:
             path = project.places.view(table)
             project.publications(name).forget(view_fingerprint(view))
             tables.create(
-                project.spark, path, feature_rows.columns(view), f"Feature view {name} per event"
+                project.spark,
+                path,
+                feature_rows.columns(view),
+                f"Feature view {name} per event",
+                skipped_by=feature_rows.SKIPPED_BY,
             )
             project.store.create(online_table(view))
         case Recompute(name, _, interval, _):

@@ -1,6 +1,6 @@
 """The events table of a source: what happened, row by row, with the gate's verdict on each.
 
-Columns, system columns first so that Delta keeps statistics of them:
+Columns, those of twinlake itself first; partitioned by ``_verdict``:
 
     _event_timestamp  timestamp      when it happened; null where that could not be read
     _known_timestamp  timestamp      when it became known
@@ -61,7 +61,15 @@ def columns(source: Source) -> tuple[Field, ...]:
 def create(spark: SparkSession, path: Path, source: Source) -> None:
     """Create the events table of a source unless it is there."""
     comment = f"Every row of source {source.name} with its verdict"
-    tables.create(spark, path, columns(source), comment)
+    # Readers want one verdict. In files of its own nobody has to look at it row by row.
+    tables.create(
+        spark,
+        path,
+        columns(source),
+        comment,
+        skipped_by=["_event_timestamp", "_known_timestamp", "_version"],
+        partitioned_by="_verdict",
+    )
 
 
 def derive(frame: DataFrame, source: Source) -> DataFrame:

@@ -30,6 +30,8 @@ from twinlake.lake.vectors import vectors
 # A worker holds a part in memory, some hundred bytes a row.
 ROWS_PER_PART = 500_000
 _PREFIX = "c_"
+# Columns by which readers leave files of a feature view table out.
+SKIPPED_BY = ("event_timestamp", "_event_version", "_view_version")
 
 
 @dataclass(frozen=True)

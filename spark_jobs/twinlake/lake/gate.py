@@ -7,6 +7,8 @@ but ``not_be_null``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import and_
 from typing import Any
 
 from pyspark.sql import Column
@@ -31,6 +33,11 @@ def finite(name: str) -> Column:
     return F.coalesce(~(F.isnan(column) | infinite), F.lit(True))
 
 
+def passes_all(rules: Sequence[tuple[str, Column]]) -> Column:
+    """A predicate that is true where a row breaks none of the rules, and never null."""
+    return reduce(and_, (predicate for _, predicate in rules), F.lit(True))
+
+
 def reasons(rules: Sequence[tuple[str, Column]]) -> Column:
     """Gather the texts of the rules that a row breaks; null where it breaks none.
 
@@ -39,14 +46,11 @@ def reasons(rules: Sequence[tuple[str, Column]]) -> Column:
     """
     if not rules:
         return F.lit(None).cast("array<string>")
-    clean = rules[0][1]
-    for _, predicate in rules[1:]:
-        clean = clean & predicate
     broken = F.array_compact(
         F.array(*(F.when(~predicate, F.lit(text)) for text, predicate in rules))
     )
     # Almost every row is clean, and for those no array is built.
-    return F.when(clean, F.lit(None).cast("array<string>")).otherwise(broken)
+    return F.when(passes_all(rules), F.lit(None).cast("array<string>")).otherwise(broken)
 
 
 def finite_rules(columns: dict[str, str]) -> list[tuple[str, Column]]:

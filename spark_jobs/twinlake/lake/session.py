@@ -92,6 +92,11 @@ def _settings(options: SessionOptions) -> dict[str, str]:
         "spark.sql.legacy.parquet.nanosAsLong": "true",
         # The log of a Delta table is small; 50 tasks to read it cost 2 s each time, 2 cost 0.1 s.
         "spark.databricks.delta.snapshotPartitions": "2",
+        # Rows go to the file of their partition as they come, instead of being sorted by it first.
+        "spark.sql.maxConcurrentOutputFileWriters": "8",
+        # Hashes never repeat; a dictionary of them is work for nothing.
+        "parquet.enable.dictionary#_hash_a": "false",
+        "parquet.enable.dictionary#_hash_b": "false",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.python.worker.reuse": "true",

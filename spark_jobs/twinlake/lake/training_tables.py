@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own 
 from twinlake.definitions.types import Field
 from twinlake.kernel.views import STATUSES
 from twinlake.lake import tables
-from twinlake.lake.point_in_time import status_column
+from twinlake.lake.point_in_time import EVENT_TIMESTAMP, status_column
 
 PartHash = Callable[[pa.RecordBatch], bytes]
 
@@ -24,7 +24,8 @@ def write(
 ) -> None:
     """Write a training set as a new table, in one commit."""
     columns = [Field(name, kind) for name, kind in frame.dtypes]
-    tables.create(spark, path, columns, "Training set; its receipt says what it was made from")
+    comment = "Training set; its receipt says what it was made from"
+    tables.create(spark, path, columns, comment, skipped_by=[EVENT_TIMESTAMP])
     tables.append(frame, path, writer="twinlake/training-set", number=1, metadata=metadata)
 
 
