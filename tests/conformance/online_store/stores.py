@@ -5,12 +5,17 @@ A location is a string, so that a test's second process can open the same store 
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from twinlake.online.sqlite import SqliteStore
 from twinlake.online.store import OnlineStore
+from twinlake.settings import CassandraSettings
+
+CASSANDRA = "TWINLAKE_TEST_CASSANDRA_PORT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,29 @@ def _open_sqlite(location: str) -> OnlineStore:
     return SqliteStore(Path(location), wait_seconds=30)
 
 
+def _place_cassandra(_: Path) -> str:
+    """A keyspace of its own on the server that the lane started."""
+    return f"{os.environ[CASSANDRA]}/{secrets.token_hex(8)}"
+
+
+def _open_cassandra(location: str) -> OnlineStore:
+    # The driver takes half a second to load, and the unit lane does without it.
+    from twinlake.online.cassandra import CassandraStore
+
+    port, _, keyspace = location.partition("/")
+    return CassandraStore(
+        CassandraSettings(
+            port=int(port), datacenter="datacenter1", keyspace=f"t{keyspace}", replication=1
+        )
+    )
+
+
 STORES = {
+    "cassandra": Kind(
+        Traits(reports_skips=False, reports_conflicts=False, purge_forgets_order=False),
+        place=_place_cassandra,
+        opener=_open_cassandra,
+    ),
     "sqlite": Kind(
         Traits(reports_skips=True, reports_conflicts=True, purge_forgets_order=True),
         place=lambda folder: str(folder / "online.db"),
