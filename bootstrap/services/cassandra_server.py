@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from bootstrap import jvm
 from bootstrap.services.processes import LOOPBACK, marker
 from twinlake.java import find_java, jars_folder
+from twinlake.online.cql_probe import problem
 
 JARS = "cassandra-5.0"
 CONF = Path(__file__).parent
@@ -104,11 +104,7 @@ class CassandraServer:
 
     def is_ready(self, ports: Mapping[str, int]) -> bool:
         """Whether the server answers a query."""
-        try:
-            socket.create_connection((LOOPBACK, ports["port"]), timeout=_ANSWER_S).close()
-        except OSError:
-            return False  # not listening: not worth loading the driver
-        return _answers(ports["port"])
+        return problem(LOOPBACK, ports["port"], _ANSWER_S) is None
 
     def endpoints(self, ports: Mapping[str, int]) -> dict[str, str | int]:
         """The settings of twinlake that lead to this server."""
@@ -121,24 +117,3 @@ class CassandraServer:
     def log(self, folder: Path) -> Path:
         """Where the server tells what it does."""
         return folder / "logs" / "system.log"
-
-
-def _answers(port: int) -> bool:
-    # Half a second of imports that `down` and most of `status` do without.
-    from cassandra import DriverException
-    from cassandra.cluster import Cluster, NoHostAvailable
-
-    cluster = Cluster(
-        [LOOPBACK],
-        port=port,
-        connect_timeout=_ANSWER_S,
-        control_connection_timeout=_ANSWER_S,
-        protocol_version=4,
-    )
-    try:
-        found = cluster.connect().execute("SELECT key FROM system.local", timeout=_ANSWER_S)
-        return found.one() is not None
-    except (DriverException, NoHostAvailable, OSError):
-        return False
-    finally:
-        cluster.shutdown()

@@ -6,16 +6,18 @@ A location is a string, so that a test's second process can open the same store 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.conformance.online_store.samples import METERS, PAIRS
 from twinlake.online.sqlite import SqliteStore
 from twinlake.online.store import OnlineStore
-from twinlake.settings import CassandraSettings
 
 CASSANDRA = "TWINLAKE_TEST_CASSANDRA_PORT"
+"""Where the server of this run listens; its fixture sets it."""
+CHOSEN = os.environ.get("TWINLAKE_TEST_STORES", "sqlite").split(",")
+"""The stores of this run; the lane decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +55,17 @@ def _open_sqlite(location: str) -> OnlineStore:
 
 
 def _place_cassandra(_: Path) -> str:
-    """A keyspace of its own on the server that the lane started."""
-    return f"{os.environ[CASSANDRA]}/{secrets.token_hex(8)}"
+    """One keyspace for all tests, emptied: making tables takes a server longer than most tests."""
+    from tests.stack.servers import empty_keyspace
+
+    return empty_keyspace(int(os.environ[CASSANDRA]), "conformance", {METERS.name, PAIRS.name})
 
 
 def _open_cassandra(location: str) -> OnlineStore:
-    # The driver takes half a second to load, and the unit lane does without it.
-    from twinlake.online.cassandra import CassandraStore
+    from tests.stack.servers import settings_of
+    from twinlake.online.cassandra import CassandraStore  # half a second that SQLite needs not
 
-    port, _, keyspace = location.partition("/")
-    return CassandraStore(
-        CassandraSettings(
-            port=int(port), datacenter="datacenter1", keyspace=f"t{keyspace}", replication=1
-        )
-    )
+    return CassandraStore(settings_of(location))
 
 
 STORES = {
