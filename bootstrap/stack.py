@@ -30,9 +30,9 @@ from bootstrap.services.cassandra_server import CassandraServer
 from twinlake.errors import EnvironmentFailure, TwinlakeError
 from twinlake.settings import stack_folder
 
-START_S = 180
+START_S = 300
 POLL_S = 0.2
-LOCK_S = 300
+LOCK_S = 400
 _TOLD_LINES = 5
 
 
@@ -99,11 +99,18 @@ class Status:
 
 
 class Stack:
-    """The services below one folder."""
+    """The services below one folder.
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    Args:
+        folder: Where they keep everything.
+        environ: The environment variables.
+        start_s: How long one may take until it answers.
+    """
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], start_s: float = START_S) -> None:
         self.folder = folder.expanduser().resolve()
         self._environ = environ
+        self._start_s = start_s
 
     @property
     def endpoints(self) -> Path:
@@ -189,7 +196,7 @@ class Stack:
         process: subprocess.Popen[bytes] | None = None,
     ) -> None:
         place = self._place(service)
-        until = time.monotonic() + START_S
+        until = time.monotonic() + self._start_s
         while not service.is_ready(ports):
             if processes.find(place) is None or (process and process.poll() is not None):
                 raise EnvironmentFailure(
@@ -199,7 +206,7 @@ class Stack:
             if time.monotonic() > until:
                 raise EnvironmentFailure(
                     f"{service.name} (pid {pid}) does not answer on port {ports['port']} after "
-                    f"{START_S} s",
+                    f"{self._start_s:g} s",
                     hint=f"look into {service.log(place)}; bootstrap/stack down ends it",
                 )
             time.sleep(POLL_S)
@@ -238,7 +245,7 @@ class Stack:
                 except BlockingIOError:
                     if time.monotonic() > until:
                         raise EnvironmentFailure(
-                            f"another bootstrap/stack has held {self.folder / 'lock'} for {LOCK_S} s",
+                            f"another bootstrap/stack has held {lock.name} for {LOCK_S} s",
                             hint="wait for it, or end it",
                         ) from None
                     time.sleep(POLL_S)
@@ -257,7 +264,9 @@ def _chosen(
                 f"{service.name} cannot listen on port {asked}: another program does",
                 hint="end that program, choose another port, or leave --port out for a free one",
             )
-        first = [asked] if asked is not None else [before[name]] if name in before else []
+        first = [asked] if asked is not None else []
+        if not first and name in before and processes.is_let_go(before[name]):
+            first = [before[name]]  # clients that wait for it find it again
         chosen[name] = processes.free_port([*first, *preferred], list(chosen.values()))
     return chosen
 

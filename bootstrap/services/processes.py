@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,10 @@ LOOPBACK = "127.0.0.1"
 PROC = Path("/proc")
 _TERMINATION_S = 30
 _KILL_S = 10
+_LET_GO_S = 5
+_POLL_S = 0.1
+# Python warns of a child whose object it forgets while it runs; these are meant to outlive us.
+_started: list[subprocess.Popen[bytes]] = []
 
 
 def marker(folder: Path) -> str:
@@ -61,6 +66,7 @@ def start(
             env=dict(environ),
             start_new_session=True,  # the terminal's signals are not for it
         )
+    _started.append(process)
     fresh = folder / "pid.new"
     fresh.write_text(f"{process.pid}\n", "ascii")
     fresh.replace(folder / "pid")
@@ -124,6 +130,19 @@ def is_free(port: int) -> bool:
             probe.bind((LOOPBACK, port))
         except OSError:
             return False
+    return True
+
+
+def is_let_go(port: int) -> bool:
+    """Whether a port is free, or becomes free within a moment.
+
+    A server that was just killed holds its port a little longer than its pid tells.
+    """
+    until = time.monotonic() + _LET_GO_S
+    while not is_free(port):
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
     return True
 
 

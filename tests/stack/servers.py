@@ -8,26 +8,28 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from cassandra.cluster import Cluster, Session
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
+from cassandra.policies import RoundRobinPolicy
 
 from bootstrap.services.processes import LOOPBACK, free_port
 from bootstrap.stack import Stack
 from twinlake.settings import CassandraSettings
 
+_PATIENCE_S = 120
+_START_S = 1200  # beside other work, at the lowest priority
+
 
 def settings_of(location: str, **changed: int) -> CassandraSettings:
-    """Settings for a location of the form ``port/keyspace``."""
+    """Settings for a location of the form ``port/keyspace``, for a server that is short of CPU."""
     port, _, keyspace = location.partition("/")
-    told: dict[str, int] = {"port": int(port), "replication": 1, **changed}
-    return CassandraSettings(
-        hosts=(LOOPBACK,), datacenter="datacenter1", keyspace=keyspace, **told
-    )
+    told = {"port": int(port), "replication": 1, "request_ms": 20_000, "read_s": 120, **changed}
+    return CassandraSettings(hosts=(LOOPBACK,), datacenter="datacenter1", keyspace=keyspace, **told)
 
 
 @contextmanager
 def private_stack(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A stack on ports that nobody else uses; it runs inside the block, and not after it."""
-    stack = Stack(folder, os.environ if environ is None else environ)
+    stack = Stack(folder, os.environ if environ is None else environ, start_s=_START_S)
     try:
         stack.up(own_ports())
         yield stack
@@ -47,11 +49,19 @@ def port_of(stack: Stack) -> int:
 
 @cache
 def client(port: int) -> Session:
-    """A plain client of the driver, as somebody without twinlake would use it."""
-    cluster = Cluster([LOOPBACK], port=port, protocol_version=4)
-    session = cluster.connect()
-    session.default_timeout = 60
-    return session
+    """A plain client of the driver, as somebody without twinlake would use it; it is patient."""
+    profile = ExecutionProfile(
+        load_balancing_policy=RoundRobinPolicy(), request_timeout=_PATIENCE_S
+    )
+    cluster = Cluster(
+        [LOOPBACK],
+        port=port,
+        protocol_version=4,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        connect_timeout=_PATIENCE_S,
+        control_connection_timeout=_PATIENCE_S,
+    )
+    return cluster.connect()
 
 
 def empty_keyspace(port: int, keyspace: str, kept: set[str]) -> str:
@@ -62,5 +72,5 @@ def empty_keyspace(port: int, keyspace: str, kept: set[str]) -> str:
     )
     for (name,) in found:
         verb = "TRUNCATE" if name in kept else "DROP TABLE"
-        session.execute(f'{verb} "{keyspace}"."{name}"', timeout=60)
+        session.execute(f'{verb} "{keyspace}"."{name}"')
     return f"{port}/{keyspace}"

@@ -36,7 +36,7 @@ from twinlake.settings import CassandraSettings
 
 _ROWS_PER_CHUNK: Final = 100
 _BYTES_PER_CHUNK: Final = 4 << 20
-_KEYS_PER_SELECT: Final = 50
+_KEYS_PER_SELECT: Final = 25
 _FIRST_PAGE: Final = 32
 _LONGEST_PAGE: Final = 5000
 _BYTES_PER_PAGE: Final = 4 << 20
@@ -196,11 +196,11 @@ class CassandraStore:
                 for start in range(0, len(distinct), _KEYS_PER_SELECT)
             )
             cells: Iterator[Cells] = ([plan.codec.keys(chunk)] for chunk in chunks)
-            statements = bound_all(plan.select_in, cells)
+            statements, weight = bound_all(plan.select_in, cells), _KEYS_PER_SELECT
         else:
             # IN of several columns would ask for every combination of their parts.
-            statements = bound_all(plan.select, map(plan.codec.key, distinct))
-        self._session.run_all(statements, self._settings.read_s, take)
+            statements, weight = bound_all(plan.select, map(plan.codec.key, distinct)), 1
+        self._session.run_all(statements, self._settings.read_s, take, weight)
         return [stored.get(key) for key in keys]
 
     def scan(self, table: OnlineTable) -> Iterator[OnlineRow]:

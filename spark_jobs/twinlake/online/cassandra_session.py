@@ -1,8 +1,8 @@
 """The connection under the Cassandra store: attempts, deadlines, and what its errors mean.
 
 Every statement may be repeated: writes and deletes carry their own timestamp, reads change nothing.
-So what times out, or what an overloaded or restarting server refuses, is tried again with a growing,
-jittered pause until the deadline of the statement; then EnvironmentFailure says what was found.
+So what times out, or what an overloaded or restarting server refuses, is tried again with a
+growing, jittered pause until the statement's deadline; then EnvironmentFailure says what was found.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from cassandra.cluster import (
     NoHostAvailable,
     Session,
 )
+from cassandra.connection import ConnectionException
 from cassandra.io.libevreactor import LibevConnection
 from cassandra.policies import (
     ConstantReconnectionPolicy,
@@ -37,6 +38,7 @@ from cassandra.policies import (
     FallthroughRetryPolicy,
     TokenAwarePolicy,
 )
+from cassandra.pool import NoConnectionsAvailable
 from cassandra.protocol import ErrorMessage
 from cassandra.query import BoundStatement, PreparedStatement, Statement, tuple_factory
 
@@ -46,7 +48,8 @@ from twinlake.settings import CassandraSettings
 Result = TypeVar("Result")
 
 PROTOCOL: Final = 4  # what Cassandra since 2.2 and Keyspaces speak; 5 adds a checksum per frame
-_CONNECT_S: Final = 5
+_CONNECT_S: Final = 5  # until a server says that it is there
+_LOOK_AROUND_S: Final = 30  # until one that is there has told of its cluster, however busy it is
 _RECONNECT_S: Final = 0.5
 _DDL_S: Final = 30
 _FIRST_PAUSE_S: Final = 0.05
@@ -55,7 +58,14 @@ _BYTES_IN_FLIGHT: Final = 16 << 20
 
 # No attempt will end in another way.
 _FINAL = (InvalidRequest, Unauthorized, AuthenticationFailed)
-_REFUSALS = (DriverException, NoHostAvailable, ErrorMessage, OSError)
+_REFUSALS = (
+    DriverException,
+    NoHostAvailable,
+    ErrorMessage,
+    ConnectionException,
+    NoConnectionsAvailable,
+    OSError,
+)
 """All that the driver raises; it has no one class for it."""
 
 # Python prints warnings of loggers that nobody configured. The driver's are about attempts, of
@@ -94,7 +104,7 @@ class CassandraSession:
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
             reconnection_policy=ConstantReconnectionPolicy(_RECONNECT_S, max_attempts=None),
             connect_timeout=_CONNECT_S,
-            control_connection_timeout=_CONNECT_S,
+            control_connection_timeout=_LOOK_AROUND_S,
             idle_heartbeat_interval=10,
             idle_heartbeat_timeout=10,
         )
@@ -197,6 +207,7 @@ class CassandraSession:
         statements: Iterable[BoundStatement],
         seconds: float,
         take: Callable[[int, list[tuple[Any, ...]]], None] | None = None,
+        weight: int = 1,
     ) -> int:
         """Run many statements, a bounded number and size of them at once; give how many.
 
@@ -204,11 +215,13 @@ class CassandraSession:
             statements: They are taken from as there is room.
             seconds: How long one may fail before it is given up.
             take: Is given the rows of each, with its position.
+            weight: How many keys each asks for.
 
         Raises:
             EnvironmentFailure: One was given up. Others may be carried out or not.
         """
-        return _Window(self, self._session, seconds, take).run(statements)
+        room = max(1, self.settings.in_flight // weight)
+        return _Window(self, self._session, seconds, take, room).run(statements)
 
     def meaning(
         self, error: Exception, attempts: int = 0, seconds: float | None = None
@@ -282,12 +295,13 @@ class _Window:
         session: Session,
         seconds: float,
         take: Callable[[int, list[tuple[Any, ...]]], None] | None,
+        room: int,
     ) -> None:
         self._owner = owner
         self._session = session
         self._seconds = seconds
         self._take = take
-        self._room = owner.settings.in_flight
+        self._room = room
         self._request_s = owner.settings.request_ms / 1000
         self._answers: SimpleQueue[_Answer] = SimpleQueue()
         self._flying = 0
@@ -336,7 +350,9 @@ class _Window:
                 self._send(heapq.heappop(self._waiting)[2])
                 return
         try:
-            sent, rows, error = self._answers.get(timeout=None if timeout is None else max(timeout, 0))
+            sent, rows, error = self._answers.get(
+                timeout=None if timeout is None else max(timeout, 0)
+            )
         except Empty:
             return
         self._flying -= 1

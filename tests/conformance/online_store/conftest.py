@@ -9,7 +9,6 @@ from tests.conformance.online_store.samples import METERS, PAIRS
 from tests.conformance.online_store.stores import CASSANDRA, CHOSEN, Subject, subject
 from twinlake.online.store import OnlineStore
 
-
 collect_ignore = [] if "sqlite" in CHOSEN else ["test_sqlite_file.py"]
 
 
