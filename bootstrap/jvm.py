@@ -93,7 +93,7 @@ def resolve(coordinate: str, folder: Path, java: JavaHome, environ: Mapping[str,
         command += ["-settings", environ["TWINLAKE_IVY_SETTINGS"]]
     command += ["-dependency", *coordinate.split(":"), "-types", "jar", "bundle"]
     command += ["-confs", "default", "-cache", str(folder / "ivy")]
-    command += ["-retrieve", f"{folder}/jars/[artifact]-[revision].[ext]"]
+    command += ["-retrieve", f"{folder}/jars/[artifact]-[revision](-[classifier]).[ext]"]
     log = cache_folder(environ) / "jars" / "ivy.log"
     for pause in (*PAUSES_S, None):
         cause = run_ivy(command, log)

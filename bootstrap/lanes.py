@@ -32,10 +32,13 @@ LINT: dict[str, list[str | Path]] = {
 FOLDERS = {
     "unit": ("tests/unit", "tests/arch", "tests/conformance"),
     "spark": ("tests/spark",),
+    "stack": ("tests/stack", "tests/conformance"),
     "notebooks": ("tests/notebooks",),
 }
 BUILT = ("lint", *FOLDERS)
-LATER = ("stack", "faults", "cluster", "browser", "spark40", "soak")
+# Which online stores the conformance tests try; SQLite where a lane does not say.
+STORES = {"stack": "cassandra"}
+LATER = ("faults", "cluster", "browser", "spark40", "soak")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def tests(lane: str, arguments: list[str]) -> Result:
         command = [sys.executable, "-m", "pytest", "--durations=10", f"--junitxml={report}"]
         command.append("--continue-on-collection-errors")  # one broken file hides no other
         done = subprocess.run(
-            [*command, *present, *arguments], cwd=CHECKOUT, env=environment(), check=False
+            [*command, *present, *arguments], cwd=CHECKOUT, env=environment(lane), check=False
         )
         passed, failed = counts(report)
     if done.returncode and not failed:
@@ -110,9 +113,14 @@ def counts(report: Path) -> tuple[int, int]:
     return total - failures - errors - skipped, failures + errors
 
 
-def environment() -> dict[str, str]:
+def environment(lane: str = "") -> dict[str, str]:
     """What the tools run with: this interpreter for Spark's workers too, and one time zone."""
-    return {**os.environ, "TZ": "UTC", "PYSPARK_PYTHON": sys.executable}
+    return {
+        **os.environ,
+        "TZ": "UTC",
+        "PYSPARK_PYTHON": sys.executable,
+        "TWINLAKE_TEST_STORES": STORES.get(lane, "sqlite"),
+    }
 
 
 def chosen(lane: str | None) -> list[str]:

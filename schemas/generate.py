@@ -22,6 +22,7 @@ from twinlake.definitions.types import Field
 from twinlake.flows.project import online_table, view_table
 from twinlake.lake import events, feature_rows, tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP, key_types, matched_column, status_column
+from twinlake.online.cassandra_ddl import cassandra_ddl
 from twinlake.online.ddl import sqlite_ddl
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -80,6 +81,7 @@ def _contracts(definitions: Definitions) -> Iterator[tuple[str, str]]:
         place = f"lake/views/{view_table(view)}"
         yield f"view.{name}.json", _table(place, feature_rows.columns(view))
         yield f"online.{name}.sql", sqlite_ddl(online_table(view)) + ";\n"
+        yield f"online.{name}.cql", cassandra_ddl(online_table(view)) + ";\n"
     for name, service in definitions.services.items():
         place = f"lake/training_sets/{name}__ID"
         models = [model for model in definitions.models.values() if model.service == service]

@@ -5,7 +5,9 @@ The Spark session is made in tests/spark/conftest.py: nothing here may start or 
 
 import os
 import time
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 os.environ["TZ"] = "UTC"
@@ -16,3 +18,14 @@ settings.register_profile("twinlake", derandomize=True, deadline=None, database=
 # To search further than the gate does: HYPOTHESIS_PROFILE=search bash bootstrap/test --lane unit
 settings.register_profile("search", deadline=None, max_examples=2_000, database=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "twinlake"))
+
+
+@pytest.fixture(scope="session")
+def cassandra_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where a Cassandra of this run alone listens; it is started once, by who asks first."""
+    from tests.stack.servers import client, port_of, private_stack
+
+    with private_stack(tmp_path_factory.mktemp("stack")) as stack:
+        port = port_of(stack)
+        yield port
+        client(port).cluster.shutdown()

@@ -1,14 +1,18 @@
 """Settings: what conf/<env>.toml and the environment say, as one frozen value.
 
 From weak to strong: the built-in defaults (equal to conf/local.toml), the file of the environment,
-``TWINLAKE_*`` variables, arguments. Nothing else in twinlake reads configuration.
+the file of endpoints that it names, if there is one (where a local stack listens is known once it
+runs), ``TWINLAKE_*`` variables, arguments. Nothing else in twinlake reads configuration.
 
     TWINLAKE_CONF                folder of the conf files
     TWINLAKE_STATE               state
+    TWINLAKE_ONLINE_HOSTS        [online] hosts
+    TWINLAKE_ONLINE_PORT         [online] port
     TWINLAKE_SPARK_MASTER        [spark] master
     TWINLAKE_DRIVER_MEMORY       [spark] driver_memory
     TWINLAKE_SHUFFLE_PARTITIONS  [spark] shuffle_partitions
     TWINLAKE_CACHE               where jars are kept (see java.py)
+    TWINLAKE_STACK               the folder of the local stack (default: .stack/ in the checkout)
 """
 
 from __future__ import annotations
@@ -31,6 +35,16 @@ DEFAULTS: Mapping[str, Value] = {
     "lake.root": "{state}/lake",
     "online.kind": "sqlite",
     "online.path": "{state}/online.sqlite",
+    "online.hosts": "127.0.0.1",
+    "online.port": 9042,
+    "online.datacenter": "",
+    "online.keyspace": "twinlake_{id}",
+    "online.replication": 3,
+    "online.in_flight": 128,
+    "online.request_ms": 3000,
+    "online.read_s": 8,
+    "online.write_s": 60,
+    "endpoints": "",
     "mlflow.tracking": "sqlite:///{state}/mlflow.sqlite",
     "mlflow.artifacts": "{state}/models",
     "spark.master": "local[*]",
@@ -42,10 +56,43 @@ DEFAULTS: Mapping[str, Value] = {
 
 _OVERRIDES = {
     "TWINLAKE_STATE": "state",
+    "TWINLAKE_ONLINE_HOSTS": "online.hosts",
+    "TWINLAKE_ONLINE_PORT": "online.port",
     "TWINLAKE_SPARK_MASTER": "spark.master",
     "TWINLAKE_DRIVER_MEMORY": "spark.driver_memory",
     "TWINLAKE_SHUFFLE_PARTITIONS": "spark.shuffle_partitions",
 }
+
+
+MAX_PORT = 65_535
+ONLINE_KINDS = ("sqlite", "cassandra")
+
+
+@dataclass(frozen=True, slots=True)
+class CassandraSettings:
+    """Where the Cassandra store is, and how it is asked.
+
+    Attributes:
+        hosts: Addresses to begin with; the others of the cluster are found.
+        port: The port of the CQL protocol, the same on all of them.
+        datacenter: Whose nodes are asked; empty: that of the first host that answers.
+        keyspace: The keyspace of this project's tables; ``{id}`` stands for the state's own id.
+        replication: Copies in that data center, where the keyspace has to be made.
+        in_flight: Most statements that wait for an answer at once.
+        request_ms: How long one attempt may take.
+        read_s: How long a read may take, all attempts together.
+        write_s: How long one row's write may take, all attempts together.
+    """
+
+    hosts: tuple[str, ...] = ("127.0.0.1",)
+    port: int = 9042
+    datacenter: str = ""
+    keyspace: str = "twinlake"
+    replication: int = 3
+    in_flight: int = 128
+    request_ms: int = 3000
+    read_s: int = 8
+    write_s: int = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +104,9 @@ class Settings:
         env: The name of the environment: ``local``.
         state: Where the embedded environment keeps all that it makes.
         lake_root: Where the Delta tables and the registry are; a path, or a URI of a file system.
-        online_kind: Which online store: ``sqlite``.
+        online_kind: Which online store: ``sqlite`` or ``cassandra``.
         online_path: The file of the SQLite store.
+        cassandra: Where the Cassandra store is, and how it is asked.
         mlflow_tracking: The tracking URI of MLflow.
         mlflow_artifacts: Where MLflow keeps the files of models.
         spark_master: Where Spark runs.
@@ -74,6 +122,7 @@ class Settings:
     lake_root: str
     online_kind: str
     online_path: Path
+    cassandra: CassandraSettings
     mlflow_tracking: str
     mlflow_artifacts: Path
     spark_master: str
@@ -109,6 +158,7 @@ def load_settings(
         InputError: No such environment, or a key or value that does not fit.
     """
     values, origin = _read(env, environ, conf_dir)
+    _overlay_endpoints(values, environ)
     for variable, key in _OVERRIDES.items():
         if told := environ.get(variable):
             values[key] = _parse(told, key, variable)
@@ -124,6 +174,11 @@ def load_settings(
             f"[spark] driver_memory is {text['spark.driver_memory']!r} ({origin} or environment)",
             hint="write a number and m or g, such as 4g",
         )
+    if text["online.kind"] not in ONLINE_KINDS:
+        raise InputError(
+            f"[online] kind is {text['online.kind']!r} ({origin})",
+            hint=f"known: {', '.join(ONLINE_KINDS)}",
+        )
     partitions = int(values["spark.shuffle_partitions"])
     if partitions < 1:
         raise InputError(f"[spark] shuffle_partitions is {partitions}, expected at least 1")
@@ -134,6 +189,7 @@ def load_settings(
         lake_root=text["lake.root"],
         online_kind=text["online.kind"],
         online_path=Path(text["online.path"]),
+        cassandra=_cassandra(values, origin),
         mlflow_tracking=text["mlflow.tracking"],
         mlflow_artifacts=Path(text["mlflow.artifacts"]),
         spark_master=text["spark.master"],
@@ -142,6 +198,13 @@ def load_settings(
         jars=Path(text["spark.jars"]).expanduser() if text["spark.jars"] else jars_folder(environ),
         java_home=Path(text["java.home"]).expanduser() if text["java.home"] else None,
     )
+
+
+def stack_folder(environ: Mapping[str, str]) -> Path:
+    """Where the local stack keeps everything: TWINLAKE_STACK, else the checkout's .stack/."""
+    if environ.get("TWINLAKE_STACK"):
+        return Path(environ["TWINLAKE_STACK"]).expanduser()
+    return (checkout() or Path()) / ".stack"
 
 
 def conf_folder(environ: Mapping[str, str], conf_dir: Path | None = None) -> Path | None:
@@ -170,12 +233,44 @@ def _read(env: str, environ: Mapping[str, str], conf_dir: Path | None) -> tuple[
     return _parse_file(files[env]), str(files[env])
 
 
-def _parse_file(file: Path) -> Flat:
+def _overlay_endpoints(values: Flat, environ: Mapping[str, str]) -> None:
+    """Let what a running stack wrote come over what the file says; it need not have run yet."""
+    if not values["endpoints"]:
+        return
+    file = Path(_fill(values["endpoints"], stack=stack_folder(environ))).expanduser()
+    if file.is_file():
+        told = _parse_file(file, {})
+        values.update(told)
+
+
+def _cassandra(values: Flat, origin: str) -> CassandraSettings:
+    numbers = {
+        name: int(values[f"online.{name}"])
+        for name in ("port", "replication", "in_flight", "request_ms", "read_s", "write_s")
+    }
+    for name, number in numbers.items():
+        if number < 1 or (name == "port" and number > MAX_PORT):
+            raise InputError(f"[online] {name} is {number} ({origin} or environment)")
+    hosts = tuple(host.strip() for host in str(values["online.hosts"]).split(",") if host.strip())
+    if not hosts:
+        raise InputError(
+            f"[online] hosts is empty ({origin} or environment)",
+            hint="name one host, or several with commas between",
+        )
+    return CassandraSettings(
+        hosts=hosts,
+        datacenter=str(values["online.datacenter"]),
+        keyspace=str(values["online.keyspace"]),
+        **numbers,
+    )
+
+
+def _parse_file(file: Path, defaults: Mapping[str, Value] = DEFAULTS) -> Flat:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{file} cannot be read as TOML: {error}") from error
-    values = dict(DEFAULTS)
+    values = dict(defaults)
     for key, value in flatten(document).items():
         if key not in DEFAULTS:
             raise InputError(

@@ -33,7 +33,7 @@ def test_every_definition_has_its_files(example: str) -> None:
     definitions = load(generate.EXAMPLES / example)
     wanted = {f"events.{name}.json" for name in definitions.sources}
     for name in definitions.views:
-        wanted |= {f"view.{name}.json", f"online.{name}.sql"}
+        wanted |= {f"view.{name}.json", f"online.{name}.sql", f"online.{name}.cql"}
     wanted |= {f"training_set.{name}.json" for name in definitions.services}
     assert generate.contracts(generate.EXAMPLES / example).keys() == wanted
 
@@ -54,4 +54,8 @@ def test_a_changed_feature_changes_files(tmp_path: Path) -> None:
     before = generate.contracts(generate.EXAMPLES / "smart_meters")
     after = generate.contracts(tmp_path)
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"view.household_energy.json", "online.household_energy.sql"}
+    assert changed == {
+        "view.household_energy.json",
+        "online.household_energy.sql",
+        "online.household_energy.cql",
+    }

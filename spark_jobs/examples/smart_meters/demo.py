@@ -82,8 +82,9 @@ def _summarize(project: Project, figures: dict[str, Any]) -> None:
         project.tell("run again: the same Delta versions and the same online write timestamps")
     elif figures["run_again_unchanged"] is False:
         project.tell("run again: Delta versions or online write timestamps are others than before")
+    env = "" if project.settings.env == "local" else f" --env {project.settings.env}"
     project.tell(
-        f"next: twinlake -C {project.settings.project} --state {project.settings.state} ls"
+        f"next: twinlake -C {project.settings.project}{env} --state {project.settings.state} ls"
     )
 
 

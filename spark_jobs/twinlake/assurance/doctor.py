@@ -27,12 +27,14 @@ from twinlake.java import (
     read_jars_lock,
     sha256_of,
 )
+from twinlake.online.cql_probe import problem
 from twinlake.settings import Settings
 
 _PYTHONS = ((3, 11), (3, 12))
 _PACKAGES = ("numpy", "pyspark", "delta-spark")
 _FREE_DISK_BYTES = 2 << 30
 _PYTHON_TIMEOUT_S = 10
+_ONLINE_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
         _jars(settings),
         *(_package(name) for name in _PACKAGES),
         _state(settings.state),
+        *_online(settings),
         _disk(settings.state),
         _memory(settings),
         _worker_python(environ),
@@ -133,6 +136,22 @@ def _state(state: Path) -> Finding:
         fix = f"make {place} writable, or choose another folder with --state"
         return Finding("state folder", False, f"{place}: {error.strerror}", "writable", fix)
     return Finding("state folder", True, f"{state} is writable", "writable")
+
+
+def _online(settings: Settings) -> list[Finding]:
+    """Look whether the server of the online store answers; an embedded store has none."""
+    if settings.online_kind != "cassandra":
+        return []
+    port, findings = settings.cassandra.port, []
+    for host in settings.cassandra.hosts:
+        found = problem(host, port, _ONLINE_TIMEOUT_S)
+        told = f"{host}:{port}: {found}" if found else f"{host}:{port} answers"
+        fix = (
+            "start it (the local stack: bootstrap/stack up), or correct [online] hosts and port "
+            "in the environment's file"
+        )
+        findings.append(_finding("Cassandra", found is None, told, "a server that answers", fix))
+    return findings
 
 
 def _disk(state: Path) -> Finding:

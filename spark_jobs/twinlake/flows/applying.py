@@ -113,7 +113,7 @@ def _hull(publications: list[Publication]) -> Interval | None:
 
 
 def _online_tables(project: Project) -> set[str]:
-    return set(project.store.tables()) if project.settings.online_path.exists() else set()
+    return set(project.store.tables()) if project.has_online_store() else set()
 
 
 def _leftovers(project: Project, applied: Definitions) -> list[str]:

@@ -7,6 +7,7 @@ needs none of them is quick.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +21,10 @@ from twinlake.definitions.resolution import stored_features
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView
-from twinlake.errors import InputError, StateError
-from twinlake.java import find_java, jar_files
-from twinlake.online.sqlite import SqliteStore
+from twinlake.errors import EnvironmentFailure, InputError, StateError
+from twinlake.java import SETUP_HINT, find_java, jar_files
 from twinlake.online.store import OnlineStore, OnlineTable
+from twinlake.registry.identity import ensure_state_id, state_id
 from twinlake.registry.inputs import InputFile, list_files
 from twinlake.registry.places import Places
 from twinlake.registry.state import (
@@ -178,9 +179,15 @@ class Project:
     def store(self) -> OnlineStore:
         """The online store, opened on first use."""
         if self._store is None:
-            self.settings.online_path.parent.mkdir(parents=True, exist_ok=True)
-            self._store = SqliteStore(self.settings.online_path)
+            self._store = open_store(self.settings)
         return self._store
+
+    def has_online_store(self) -> bool:
+        """Whether there is anything to read online; opens nothing."""
+        if self.settings.online_kind == "sqlite":
+            return self.settings.online_path.exists()
+        named = "{id}" in self.settings.cassandra.keyspace
+        return not named or state_id(self.settings.state) is not None
 
     def close(self) -> None:
         """Stop what was started."""
@@ -204,6 +211,30 @@ class Project:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def open_store(settings: Settings) -> OnlineStore:
+    """Open the online store of an environment.
+
+    Raises:
+        EnvironmentFailure: It cannot be reached, opened or created.
+    """
+    # Each with what it needs: the driver of Cassandra takes half a second to load.
+    if settings.online_kind == "sqlite":
+        from twinlake.online.sqlite import SqliteStore
+
+        settings.online_path.parent.mkdir(parents=True, exist_ok=True)
+        return SqliteStore(settings.online_path)
+    try:
+        from twinlake.online.cassandra import CassandraStore
+    except ImportError as error:
+        raise EnvironmentFailure(
+            f"the driver of Cassandra cannot be loaded: {error}", hint=SETUP_HINT
+        ) from error
+    keyspace = settings.cassandra.keyspace
+    if "{id}" in keyspace:
+        keyspace = keyspace.replace("{id}", ensure_state_id(settings.state))
+    return CassandraStore(replace(settings.cassandra, keyspace=keyspace))
 
 
 def view_table(view: FeatureView) -> str:

@@ -121,9 +121,9 @@ def read_view(
         raise StateError(
             f"view {view.name} was never published", hint="run `twinlake materialize` first"
         )
-    if not project.settings.online_path.exists():
+    if not project.has_online_store():
         raise StateError(
-            f"the online store {project.settings.online_path} is gone",
+            f"the online store of {project.settings.state} is gone",
             hint="`twinlake apply` and `twinlake materialize` make it anew from the events",
         )
     parts = [tuple(key[name] for name in view.entity.join_keys) for key in keys]

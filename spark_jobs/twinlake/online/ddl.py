@@ -91,7 +91,11 @@ def parse_ddl(name: str, statement: str) -> OnlineTable | None:
 
 def differences(table: OnlineTable, stored: str) -> str:
     """Name what is stored differently from what was asked."""
-    there = parse_ddl(table.name, stored)
+    return column_differences(table, parse_ddl(table.name, stored))
+
+
+def column_differences(table: OnlineTable, there: OnlineTable | None) -> str:
+    """Name how a table that is there, if it is one of ours, differs from what was asked."""
     if there is None:
         return f"{table.name} exists already and was not created as an online table"
     found = []

@@ -18,11 +18,20 @@ from types import NoneType, TracebackType
 from typing import Any, Protocol, Self
 
 from twinlake.errors import InputError
-from twinlake.online.values import INT64_HIGH, INT64_LOW, ColumnType, check_name
+from twinlake.online.values import (
+    INT64_HIGH,
+    INT64_LOW,
+    MAX_KEY_BYTES,
+    MAX_ROW_BYTES,
+    ColumnType,
+    check_name,
+)
 
 Key = tuple[Any, ...]
 """The parts of a key, in the order of the table's keys."""
 
+_SIZED = frozenset({"string", "binary"})
+_CELL_BYTES = 32  # of a number or time, with what a store adds to each cell
 _FLOATS = frozenset({float, NoneType})
 
 
@@ -118,6 +127,12 @@ class RowCheck:
             self._others, doubles = columns, []
         self._doubles = itemgetter(*doubles) if doubles and self._others else None
         self._all_doubles = bool(doubles) and not self._others
+        # Only these have cells of any length; all others together are far from the limit.
+        self._sized = [index for index, column in columns if column.kind in _SIZED]
+        self._sized_keys = [
+            index for index, column in enumerate(table.key_types) if column.kind in _SIZED
+        ]
+        self._room = MAX_ROW_BYTES - _CELL_BYTES * (len(columns) + self._width + len(_SIZED))
 
     def row(self, row: OnlineRow) -> None:
         """Check one row.
@@ -151,6 +166,8 @@ class RowCheck:
             and 0 <= write_us <= INT64_HIGH
         ):
             self._refuse(row.key, "a time outside 64 bits, or write_us below 0")
+        if self._sized or len(row.state) > self._room - MAX_KEY_BYTES:
+            self._size(row)
 
     def key(self, key: Key) -> None:
         """Check one key.
@@ -167,6 +184,18 @@ class RowCheck:
                 self._refuse(key, f"its {column.name} part: {problem}")
         if key in (("",), (b"",)):
             self._refuse(key, "an empty key")
+        if self._sized_keys and sum([_length(key[i]) for i in self._sized_keys]) > MAX_KEY_BYTES:
+            self._refuse((str(key[0])[:40], "..."), f"a key of more than {MAX_KEY_BYTES:,} bytes")
+
+    def _size(self, row: OnlineRow) -> None:
+        size = len(row.state) + sum(_length(row.values[index]) for index in self._sized)
+        size += sum(_length(row.key[index]) for index in self._sized_keys)
+        if size > self._room:
+            self._refuse(
+                row.key,
+                f"its state of {len(row.state):,} bytes and its features make a row of more than "
+                f"{MAX_ROW_BYTES:,} bytes",
+            )
 
     def write_us(self, write_us: int) -> None:
         """Check the order of a delete.
@@ -185,6 +214,13 @@ class RowCheck:
 
     def _refuse(self, key: Key, problem: str) -> None:
         raise InputError(f"online table {self._table.name}, key {key!r}: {problem}")
+
+
+def _length(value: Any) -> int:  # noqa: ANN401 (a string, bytes or null)
+    """Bytes of a cell; a string that is not ASCII is counted as it is encoded."""
+    if value is None:
+        return 0
+    return len(value.encode()) if type(value) is str and not value.isascii() else len(value)
 
 
 def _sum_is_nan(group: tuple[Any, ...]) -> bool:

@@ -20,6 +20,8 @@ from twinlake.errors import InputError
 INT64_LOW: Final = -(2**63)
 INT64_HIGH: Final = 2**63 - 1
 MAX_DIGITS: Final = 38  # of Spark's widest decimal
+MAX_ROW_BYTES: Final = 1_000_000  # a row of Keyspaces; Cassandra takes more, but suffers
+MAX_KEY_BYTES: Final = 65_000  # a partition key of Cassandra has 16 bits for its length
 RESERVED_PREFIX: Final = "tl_"
 
 _SAFE_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")

@@ -6,6 +6,7 @@ STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
 STATE/lake/training_sets/SERVICE__ID                  training sets
 STATE/spines/CONTENT.parquet                          spines that came from memory
 STATE/online.sqlite                                   the embedded online store
+STATE/identity                                        the state's own id, see identity.py
 STATE/mlflow.sqlite, STATE/models                     runs and models
 STATE/scratch                                         what may be deleted at any time
 """

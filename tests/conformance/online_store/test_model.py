@@ -16,9 +16,10 @@ from hypothesis.stateful import (
 
 from tests.conformance.online_store.samples import PAIRS, pair
 from tests.conformance.online_store.stores import Subject, Traits
-from twinlake.online.store import OnlineRow, OnlineStore, OnlineTable
+from twinlake.online.store import OnlineRow, OnlineStore
 
 KEYS = [("a", 1, b""), ("a", 2, b""), ("b", 1, b""), ("b", 1, b"\x00"), ("", -1, b"x")]
+NUMBERS = st.integers(0, len(KEYS) - 1)
 MOMENTS = st.integers(0, 15)
 
 
@@ -40,8 +41,9 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = OnlineTable(f"model{next(self.numbers)}", PAIRS.keys, PAIRS.features)
-        self.store.create(self.table)
+        # Keys of its own for each run, for making a table can take longer than a run.
+        self.table, run = PAIRS, next(self.numbers)
+        self.keys = [(f"{run}{region}", number, code) for region, number, code in KEYS]
         self.newest: dict[tuple, tuple[int, OnlineRow | None]] = {}
 
     def expect(self, key: tuple, write_us: int, row: OnlineRow | None) -> int:
@@ -50,22 +52,24 @@ class Machine(RuleBasedStateMachine):
         self.newest[key] = write_us, row
         return 1
 
-    @rule(drawn=st.lists(st.tuples(st.sampled_from(KEYS), MOMENTS), max_size=6))
-    def write(self, drawn: list[tuple[tuple, int]]) -> None:
-        rows = [content(key, moment) for key, moment in drawn]
+    @rule(drawn=st.lists(st.tuples(NUMBERS, MOMENTS), max_size=6))
+    def write(self, drawn: list[tuple[int, int]]) -> None:
+        rows = [content(self.keys[number], moment) for number, moment in drawn]
         report = self.store.write(self.table, iter(rows))
         applied = sum(self.expect(row.key, row.write_us, row) for row in rows)
         assert report.applied + report.skipped == len(rows)
         assert not self.traits.reports_skips or report.applied == applied
 
-    @rule(keys=st.lists(st.sampled_from(KEYS), max_size=3), moment=MOMENTS)
-    def delete(self, keys: list[tuple], moment: int) -> None:
+    @rule(numbers=st.lists(NUMBERS, max_size=3), moment=MOMENTS)
+    def delete(self, numbers: list[int], moment: int) -> None:
+        keys = [self.keys[number] for number in numbers]
         self.store.delete(self.table, keys, 2 * moment + 1)
         for key in keys:
             self.expect(key, 2 * moment + 1, None)
 
-    @rule(keys=st.lists(st.sampled_from(KEYS), max_size=2))
-    def purge(self, keys: list[tuple]) -> None:
+    @rule(numbers=st.lists(NUMBERS, max_size=2))
+    def purge(self, numbers: list[int]) -> None:
+        keys = [self.keys[number] for number in numbers]
         if self.traits.purge_forgets_order:
             self.store.purge(self.table, keys)
             for key in keys:
@@ -74,13 +78,13 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def reads_like_the_dictionary(self) -> None:
         live = {key: row for key, (_, row) in self.newest.items() if row is not None}
-        asked = [*KEYS, KEYS[0]]
+        asked = [*self.keys, self.keys[0]]
         assert self.store.read(self.table, asked) == [live.get(key) for key in asked]
         assert {row.key: row for row in self.store.scan(self.table)} == live
         assert self.store.count(self.table) == len(live)
 
     def teardown(self) -> None:
-        self.store.drop(self.table.name)
+        self.store.purge(self.table, self.keys)
 
 
 def test_any_interleaving_ends_like_a_dictionary(subject: Subject, store: OnlineStore) -> None:

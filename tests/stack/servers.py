@@ -1,0 +1,76 @@
+"""Private servers for tests: own folder, own ports, and nothing of them left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
+from cassandra.policies import RoundRobinPolicy
+
+from bootstrap.services.processes import LOOPBACK, free_port
+from bootstrap.stack import Stack
+from twinlake.settings import CassandraSettings
+
+_PATIENCE_S = 120
+_START_S = 1200  # beside other work, at the lowest priority
+
+
+def settings_of(location: str, **changed: int) -> CassandraSettings:
+    """Settings for a location of the form ``port/keyspace``, for a server that is short of CPU."""
+    port, _, keyspace = location.partition("/")
+    told = {"port": int(port), "replication": 1, "request_ms": 20_000, "read_s": 120, **changed}
+    return CassandraSettings(hosts=(LOOPBACK,), datacenter="datacenter1", keyspace=keyspace, **told)
+
+
+@contextmanager
+def private_stack(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """A stack on ports that nobody else uses; it runs inside the block, and not after it."""
+    stack = Stack(folder, os.environ if environ is None else environ, start_s=_START_S)
+    try:
+        stack.up(own_ports())
+        yield stack
+    finally:
+        stack.down()
+
+
+def own_ports() -> dict[str, int]:
+    port = free_port(())
+    return {"cassandra.port": port, "cassandra.storage_port": free_port((), [port])}
+
+
+def port_of(stack: Stack) -> int:
+    (status,) = stack.status()
+    return status.ports["port"]
+
+
+@cache
+def client(port: int) -> Session:
+    """A plain client of the driver, as somebody without twinlake would use it; it is patient."""
+    profile = ExecutionProfile(
+        load_balancing_policy=RoundRobinPolicy(), request_timeout=_PATIENCE_S
+    )
+    cluster = Cluster(
+        [LOOPBACK],
+        port=port,
+        protocol_version=4,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        connect_timeout=_PATIENCE_S,
+        control_connection_timeout=_PATIENCE_S,
+    )
+    return cluster.connect()
+
+
+def empty_keyspace(port: int, keyspace: str, kept: set[str]) -> str:
+    """Empty the tables that are kept, drop the others; the location of the keyspace."""
+    session = client(port)
+    found = session.execute(
+        "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s", [keyspace]
+    )
+    for (name,) in found:
+        verb = "TRUNCATE" if name in kept else "DROP TABLE"
+        session.execute(f'{verb} "{keyspace}"."{name}"')
+    return f"{port}/{keyspace}"
