@@ -58,9 +58,12 @@ def load(project: Path) -> Definitions:
 
 def _line(path: Path, error: BaseException) -> int | str:
     """Give the line of the file that an error comes from."""
-    frames = reversed(traceback.extract_tb(error.__traceback__))
-    line = next((frame.lineno for frame in frames if frame.filename == str(path)), None)
-    return line or getattr(error, "lineno", None) or "?"
+    lines = [
+        number
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == str(path)
+    ]
+    return lines[-1] if lines else getattr(error, "lineno", None) or "?"
 
 
 def gather(names: Mapping[str, Any]) -> Definitions:

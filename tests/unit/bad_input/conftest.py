@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,19 +23,29 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return made
 
 
+@pytest.fixture(scope="session")
+def applied_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state that every test copies: making one waits for the disk."""
+    folder = tmp_path_factory.mktemp("applied")
+    (folder / "features.py").write_text(FEATURES, "utf-8")
+    pretend_applied(folder / "state", load(folder))
+    return folder / "state"
+
+
 @pytest.fixture
-def applied(place: Place) -> Place:
-    pretend_applied(place.state, load(place.project))
+def applied(place: Place, applied_state: Path) -> Place:
+    shutil.copytree(applied_state, place.state)
     return place
 
 
 Refuse = Callable[[Case], None]
+Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Result]:
+) -> Run:
     """Run the command on the place."""
 
     def run_it(*command: str) -> Result:
