@@ -127,7 +127,7 @@ def tree(folder: Path) -> dict[str, tuple[int, str]]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if name.split("/")[0] in _NO_CONTENT or name.endswith(_SIDE_FILES):
+        if path.relative_to(folder).parts[0] in _NO_CONTENT or name.endswith(_SIDE_FILES):
             continue
         content = path.read_bytes() if path.is_file() else b""
         found[name] = (len(content), hashlib.sha256(content).hexdigest())

@@ -184,7 +184,8 @@ def _parse_file(file: Path) -> Flat:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(
-            f"{file} cannot be read as TOML: {error}", hint="mend it; conf/local.toml shows the form"
+            f"{file} cannot be read as TOML: {error}",
+            hint="mend it; conf/local.toml shows the form",
         ) from error
     values = dict(DEFAULTS)
     for key, value in flatten(document).items():

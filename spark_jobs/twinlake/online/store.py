@@ -25,6 +25,13 @@ Key = tuple[Any, ...]
 
 _FLOATS = frozenset({float, NoneType})
 
+# What Keyspaces takes; the embedded store is held to it too, so that a view fits on both.
+MAX_ROW_BYTES = 1_000_000
+# What a row weighs beside its state, texts and bytes, rather too much than too little.
+_ROW_BYTES, _COLUMN_BYTES, _SYSTEM_COLUMNS = 100, 24, 6
+_BYTES_PER_LETTER = 4  # at most, in UTF-8
+_MAX_KEY_SHOWN = 200
+
 
 @dataclass(frozen=True, slots=True)
 class OnlineTable:
@@ -118,6 +125,9 @@ class RowCheck:
             self._others, doubles = columns, []
         self._doubles = itemgetter(*doubles) if doubles and self._others else None
         self._all_doubles = bool(doubles) and not self._others
+        self._light = _ROW_BYTES + _COLUMN_BYTES * (_SYSTEM_COLUMNS + self._width + len(columns))
+        self._heavy = _heavy(table.feature_types)
+        self._heavy_keys = _heavy(table.key_types)
 
     def row(self, row: OnlineRow) -> None:
         """Check one row.
@@ -151,6 +161,27 @@ class RowCheck:
             and 0 <= write_us <= INT64_HIGH
         ):
             self._refuse(row.key, "a time outside 64 bits, or write_us below 0")
+        letters = 0
+        for index in self._heavy:
+            letters += len(values[index] or "")
+        for index in self._heavy_keys:
+            letters += len(row.key[index])
+        # Weighing texts exactly takes a copy of each; almost no row comes near the limit.
+        if self._light + len(row.state) + _BYTES_PER_LETTER * letters > MAX_ROW_BYTES:
+            self._weigh(row)
+
+    def _weigh(self, row: OnlineRow) -> None:
+        parts = [("state", len(row.state))]
+        parts += [(self._table.features[i][0], _bytes(row.values[i])) for i in self._heavy]
+        parts += [(self._table.keys[i][0], _bytes(row.key[i])) for i in self._heavy_keys]
+        total = self._light + sum(size for _, size in parts)
+        if total > MAX_ROW_BYTES:
+            name, size = max(parts, key=itemgetter(1))
+            raise InputError(
+                f"online table {self._table.name}, key {_shortened(row.key)}: its row takes "
+                f"{total:,} bytes, at most {MAX_ROW_BYTES:,} fit; {size:,} of them are its {name}",
+                hint="split the view, shorten its windows, widen its hop, or leave long texts out",
+            )
 
     def key(self, key: Key) -> None:
         """Check one key.
@@ -185,6 +216,20 @@ class RowCheck:
 
     def _refuse(self, key: Key, problem: str) -> None:
         raise InputError(f"online table {self._table.name}, key {key!r}: {problem}")
+
+
+def _heavy(types: Sequence[ColumnType]) -> list[int]:
+    """Find the columns whose cells have no bounded size."""
+    return [i for i, column in enumerate(types) if column.kind in {"string", "binary"}]
+
+
+def _bytes(cell: str | bytes | None) -> int:
+    return len(cell.encode() if isinstance(cell, str) else cell or b"")
+
+
+def _shortened(key: Key) -> str:
+    text = repr(key)
+    return text if len(text) <= _MAX_KEY_SHOWN else f"{text[:_MAX_KEY_SHOWN]}..."
 
 
 def _sum_is_nan(group: tuple[Any, ...]) -> bool:

@@ -43,9 +43,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
+def run(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the command on the place."""
 
     def run_it(*command: str) -> Result:
@@ -71,5 +69,3 @@ def refuse(
         assert tree(applied.state) == before
 
     return refuse_it
-
-

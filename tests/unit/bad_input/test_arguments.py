@@ -14,6 +14,9 @@ from twinlake.registry.state import Landings
 
 GET = ["get", "ranking"]
 KEY = "shopper_id=1"
+MORE = """
+more = FeatureView("more", entity=shopper, source=orders, features=[Column("note", "more_note")])
+ranking ="""
 NO_TIME = "write it as 2014-02-28 or 2014-02-28T12:30:00Z"
 
 NAMES = [
@@ -25,8 +28,7 @@ NAMES = [
     Case("unknown view beside a known one", ["materialize", "totals", "x"], ["no view named 'x'"]),
     Case("view that is not applied yet", ["materialize", "more"], ["no view named 'more'",
          "features.py defines it", "twinlake apply"],
-         edit=("ranking =", 'more = FeatureView("more", entity=shopper, source=orders, '
-         'features=[Column("note", "more_note")])\nranking =')),
+         edit=("ranking =", MORE)),
     Case("unknown entity", ["show", "shoper"], ["no definition or training set named 'shoper'",
          "did you mean 'shopper'?"]),
     Case("unknown model", ["train", "churn"], ["no model named 'churn'", "known: none"]),
@@ -51,7 +53,8 @@ KEYS = [
     Case("key given twice", [*GET, KEY, "shopper_id=2"], ["shopper_id is given twice"]),
     Case("text for a number", [*GET, "shopper_id=abc"], ["shopper_id='abc' is no bigint"]),
     Case("fraction for a number", [*GET, "shopper_id=1.5"], ["shopper_id='1.5' is no bigint"]),
-    Case("number beyond 64 bits", [*GET, f"shopper_id={2**63}"], [f"shopper_id={2**63} is outside bigint"]),
+    Case("number beyond 64 bits", [*GET, f"shopper_id={2**63}"],
+         [f"shopper_id={2**63} is outside bigint"]),
     Case("SQL for a number", [*GET, "shopper_id=1 OR 1=1"], ["'1 OR 1=1' is no bigint"]),
     Case("empty key", [*GET, "shopper_id="], ["shopper_id='' is no bigint"]),
 ]  # fmt: skip

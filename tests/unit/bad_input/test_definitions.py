@@ -10,6 +10,7 @@ from tests.unit.bad_input.conftest import Refuse, Run
 PLAN = ["plan"]
 MANY = "features=[" + ", ".join(f'Column("amount", "a{n}")' for n in range(230)) + "],\n)\nranking"
 FEATURES_OF_VIEW = FEATURES[FEATURES.index("features=[") : FEATURES.index("ranking")] + "ranking"
+OTHER = "FeatureView('{}', entity=shopper, source=orders, features=[Column('note')])"
 SAFE = "use a lower-case letter, then letters, digits and underscores, at most 48"
 
 
@@ -64,24 +65,22 @@ COLUMNS = [
     Case("two features of one name", PLAN, ["view totals, feature last_amount", "is there 2 times",
          "rename all but one"], edit=feature('Column("note", "last_amount")')),
     Case("one name in two views", PLAN, ["service ranking, feature note", "is there 2 times"],
-         edit=("features=[totals]", 'features=[totals, FeatureView("more", entity=shopper, '
-         'source=orders, features=[Column("note")])]')),
+         edit=("features=[totals]", f"features=[totals, {OTHER.format('more')}]")),
     Case("feature named as a key", PLAN, ["feature shopper_id", "is the name of a join key"],
          edit=feature('Column("note", "shopper_id")')),
     Case("feature of a view that it has not", PLAN, ["service ranking, view totals",
          "has no feature 'total'", "features: last_amount"],
          edit=("features=[totals]", 'features=[totals.select("total")]')),
     Case("a view defined twice", PLAN, ["FeatureView totals", "is defined twice"],
-         edit=("features=[totals]", "features=[totals]); other = FeatureView('totals', "
-         "entity=shopper, source=orders, features=[Column('note')]")),
-    Case("more than 225 columns", PLAN, ["view totals", "has 230 features; a row "
-         "of 225 columns holds 216", "split the view"], edit=(FEATURES_OF_VIEW, MANY)),
+         edit=("features=[totals]", f"features=[totals, {OTHER.format('totals')}]")),
+    Case("more than 225 columns", PLAN, ["view totals",
+         "has 230 features; a row of 225 columns holds 216", "split the view"], edit=(FEATURES_OF_VIEW, MANY)),
 ]  # fmt: skip
 TIMES = [
     Case("hop that does not divide", PLAN, ["view totals, window 7d", "no whole number of hops",
          "multiple of 2d"], edit=('hop="1d"', 'hop="2d"')),
-    Case("ttl shorter than a window", PLAN, ["view totals, ttl 6d", "shorter than the longest "
-         "window, 7d", "use 7d or more"], edit=('ttl="30d"', 'ttl="6d"')),
+    Case("ttl shorter than a window", PLAN, ["view totals, ttl 6d",
+         "shorter than the longest window, 7d", "use 7d or more"], edit=('ttl="30d"', 'ttl="6d"')),
     Case("window that is none", PLAN, ["'a week' is not a duration", "write it as 10m, 1h or 7d"],
          edit=('"pieces_7d": "7d"', '"pieces_7d": "a week"')),
     Case("empty window", PLAN, ["'0d' is empty"],
@@ -147,9 +146,7 @@ def test_all_problems_are_told_at_once(refuse: Refuse) -> None:
     refuse(Case("three problems", ["apply"], told, make=spoil))
 
 
-def test_what_features_print_does_not_get_into_the_answer(
-    place: Place, run: Run
-) -> None:
+def test_what_features_print_does_not_get_into_the_answer(place: Place, run: Run) -> None:
     place.features.write_text(FEATURES + "print('loading')\n")
     found = run("--json", "plan")
     assert found.code == 0
@@ -157,9 +154,7 @@ def test_what_features_print_does_not_get_into_the_answer(
     assert "loading" in found.err
 
 
-def test_a_state_of_another_project_is_shown_before_anything_goes(
-    applied: Place, run: Run
-) -> None:
+def test_a_state_of_another_project_is_shown_before_anything_goes(applied: Place, run: Run) -> None:
     applied.features.write_text(FEATURES.replace('"totals"', '"sums"').replace("ranking", "rank"))
     steps = run("--json", "plan").document["steps"]
     gone = {(step["kind"], step["name"]) for step in steps if step["step"] == "Unregister"}

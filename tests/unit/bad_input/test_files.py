@@ -46,7 +46,16 @@ def typed(**types: pa.DataType) -> Make:
 
 def put(name: str, content: bytes | str = b"") -> Make:
     data = content.encode() if isinstance(content, str) else content
-    return lambda place: (place.data / name).write_bytes(data) and None  # type: ignore[return-value]
+
+    def write(place: Place) -> None:
+        (place.data / name).write_bytes(data)
+
+    return write
+
+
+def second(place: Place) -> None:
+    parquet(place.data / "1.parquet")
+    put("2.parquet", "no")(place)
 
 
 def cut(place: Place) -> None:
@@ -81,9 +90,7 @@ PARQUET = [
     file("wider decimal", typed(price=pa.decimal128(12, 2)), "column price", "decimal128(12, 2)",
          "declares decimal(6,2)"),
     file("list for a text", typed(note=pa.list_(pa.string())), "column note", "list<"),
-    file("the second of two files", lambda place: (
-         parquet(place.data / "1.parquet"), put("2.parquet", "no")(place)) and None,  # type: ignore[func-returns-value,return-value]
-         "2.parquet is not a Parquet file"),
+    file("the second of two files", second, "2.parquet is not a Parquet file"),
     file("a Delta table", lambda place: (place.data / "_delta_log").mkdir(),
          "is a Delta table", "point Files(...) at those"),
     Case("path that is not there", ["--source", "orders={data}/none", "materialize"],
