@@ -77,7 +77,7 @@ def _land(
         # What cannot be told now, whether it was committed, the next lander finds out.
         with suppress(Exception):
             recover(project, source)
-        damaged = rows.unreadable_file(error)
+        damaged = rows.unreadable_file(error, [file.path for file in due])
         if damaged is None:
             raise
         raise InputError(

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
@@ -54,10 +55,28 @@ def read_files(
     return frame
 
 
-def unreadable_file(error: Exception) -> str | None:
-    """Name the file that Spark could not read, where that is why a job failed."""
+def unreadable_file(error: Exception, paths: Sequence[str]) -> str | None:
+    """Name the file that Spark could not read, where that is why a job failed.
+
+    Args:
+        error: What the job raised.
+        paths: The files that it read.
+    """
     found = re.search(r"while reading file (?:file:/*)?(/?\S+?)\. ", str(error))
-    return None if found is None else "/" + unquote(found[1]).lstrip("/")
+    if found is not None:
+        return "/" + unquote(found[1]).lstrip("/")
+    # Of a compressed file that ends too early Spark does not say which it is.
+    return next((path for path in paths if path.endswith(".gz") and not _is_whole(path)), None)
+
+
+def _is_whole(path: str) -> bool:
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        return False
+    return True
 
 
 def _parquet_layout(path: str) -> tuple[str, ...]:
