@@ -138,7 +138,7 @@ def _typed_key(service: FeatureService, key: Mapping[str, Any]) -> dict[str, Any
     unknown = sorted(set(key) - set(types))
     missing = sorted(set(types) - set(key))
     if unknown or missing:
-        named = ", ".join(unknown) if unknown else f"without {', '.join(missing)}"
+        named = " ".join([*unknown, *(f"without {name}" for name in missing)])
         raise InputError(
             f"service {service.name} cannot be read by the key {named}",
             hint="give " + " ".join(f"{name}=VALUE" for name in types),
