@@ -8,8 +8,8 @@
     +-- CheckFailed        a check ran to its end and found something                   exit 1
 
 A message says what was found, what was expected and what to do next; it holds no secret and no
-more of a user's data than the key that names a row. This module imports nothing, so that any other
-may import it.
+more of a user's data than the key that names a row. This module imports nothing of twinlake, so
+that any other may import it.
 """
 
 from __future__ import annotations
@@ -72,8 +72,14 @@ class InputError(TwinlakeError):
     @classmethod
     def unknown(cls, kind: str, name: str, available: Iterable[str]) -> InputError:
         """Build the message for a name that is not there, with the names that are."""
-        known = ", ".join(sorted(available)) or "none"
-        return cls(f"there is no {kind} named {name!r}", hint=f"known: {known}")
+        from difflib import get_close_matches  # only a mistake needs it
+
+        names = sorted(available)
+        meant = get_close_matches(name, names, n=1)
+        hint = f"known: {', '.join(names) or 'none'}"
+        if meant:
+            hint = f"did you mean {meant[0]!r}? {hint}"
+        return cls(f"there is no {kind} named {name!r}", hint=hint)
 
 
 class StateError(TwinlakeError):

@@ -181,7 +181,10 @@ def load_settings(
         )
     partitions = int(values["spark.shuffle_partitions"])
     if partitions < 1:
-        raise InputError(f"[spark] shuffle_partitions is {partitions}, expected at least 1")
+        raise InputError(
+            f"[spark] shuffle_partitions is {partitions} ({origin} or environment)",
+            hint="expected at least 1",
+        )
     return Settings(
         project=project,
         env=env,
@@ -269,7 +272,10 @@ def _parse_file(file: Path, defaults: Mapping[str, Value] = DEFAULTS) -> Flat:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{file} cannot be read as TOML: {error}") from error
+        raise InputError(
+            f"{file} cannot be read as TOML: {error}",
+            hint="mend it; conf/local.toml shows the form",
+        ) from error
     values = dict(defaults)
     for key, value in flatten(document).items():
         if key not in DEFAULTS:
@@ -278,7 +284,10 @@ def _parse_file(file: Path, defaults: Mapping[str, Value] = DEFAULTS) -> Flat:
             )
         wanted = type(DEFAULTS[key])
         if type(value) is not wanted:  # bool is an int, and not meant
-            raise InputError(f"{file}: {key} is {value!r}, expected a {_WORDS[wanted]}")
+            raise InputError(
+                f"{file}: {key} is {value!r}, expected a {_WORDS[wanted]}",
+                hint=f"the default is {DEFAULTS[key]!r}",
+            )
         values[key] = value
     return values
 
@@ -303,7 +312,9 @@ def _parse(text: str, key: str, variable: str) -> Value:
     try:
         return int(text)
     except ValueError:
-        raise InputError(f"{variable} is {text!r}, expected a whole number") from None
+        raise InputError(
+            f"{variable} is {text!r}, expected a whole number", hint="change or unset the variable"
+        ) from None
 
 
 def _fill(value: Value, **places: Path) -> str:

@@ -33,7 +33,9 @@ def get(context: Context, service: str, key: tuple[str, ...], as_of: str | None)
     for item in key:
         name, separator, value = item.partition("=")
         if not separator:
-            raise click.UsageError(f"{item!r} is not KEY=VALUE")
+            raise click.UsageError(f"{item!r} is not KEY=VALUE", click.get_current_context())
+        if name in parts:
+            raise click.UsageError(f"{name} is given twice", click.get_current_context())
         parts[name] = value
     with context.open() as project:
         answer = reading.read_service(project, service, [parts], as_of)[0]

@@ -56,8 +56,13 @@ def init(context: Context, folder: Path) -> None:
         raise InputError(f"{path} is there already", hint="choose another folder")
     if folder.is_file():
         raise InputError(f"{folder} is a file", hint="choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(_TEMPLATE, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(_TEMPLATE, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror}", hint="choose another folder"
+        ) from error
     text = f"Made {path}. Put your definitions there, then: twinlake -C {folder} plan"
     context.answer(text, {"project": str(folder), "file": str(path)})
 

@@ -132,9 +132,11 @@ def training_set() -> None:
 @pass_context
 def build(context: Context, service: str, spine: Path, out: Path | None) -> None:
     """Join a spine to SERVICE, point in time, into a Delta table with a receipt."""
-    from twinlake.flows import training_sets
-
     with context.open() as project:
+        project.service(service)  # a wrong name is told before anything heavy is loaded
+        _refuse_unwritable(out)
+        from twinlake.flows import training_sets
+
         built = training_sets.build(project, service, spine)
         if out is not None:
             training_sets.write_out(project, built, out)
@@ -149,6 +151,20 @@ def build(context: Context, service: str, spine: Path, out: Path | None) -> None
         f"receipt {built.receipt.digest()}"
     )
     context.answer(text, document)
+
+
+def _refuse_unwritable(out: Path | None) -> None:
+    """Refuse a place that cannot be written to, before the training set is built."""
+    import os
+
+    from twinlake.errors import InputError
+
+    if out is None:
+        return
+    above = next((folder for folder in out.absolute().parents if folder.exists()), Path("/"))
+    if out.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        found = "it is a folder" if out.is_dir() else f"{above} cannot be written to"
+        raise InputError(f"cannot write {out}: {found}", hint="choose another --out")
 
 
 @training_set.command("show")
@@ -200,10 +216,11 @@ def train(context: Context, model: str, spine: Path | None) -> None:
 
     The last part of time is held out, and naive forecasts are measured on the same rows.
     """
-    from twinlake.flows import modelling, training_sets
-
     with context.open() as project:
         service = project.model(model).service.name
+        # MLflow takes seconds to load, and a wrong name is told without it.
+        from twinlake.flows import modelling, training_sets
+
         if spine is None:
             chosen = modelling.newest_training_set(project, service)
         else:

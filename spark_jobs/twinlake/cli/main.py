@@ -77,7 +77,9 @@ def report(command: click.Command, *, as_json: bool) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except click.ClickException as error:
-        return _fail(error.format_message(), None, 2, as_json=as_json)
+        where = getattr(error, "ctx", None)
+        path = "twinlake" if where is None else where.command_path
+        return _fail(error.format_message(), f"look at `{path} --help`", 2, as_json=as_json)
     except TwinlakeError as error:
         if is_debugging():
             raise
@@ -91,11 +93,11 @@ def report(command: click.Command, *, as_json: bool) -> int:
 def _fail_unexpectedly(error: Exception, *, as_json: bool) -> int:
     """Report what nobody foresaw, such as an engine's own failure, by its innermost cause."""
     text = str(error)
-    ours = re.search(r"twinlake\.errors\.(\w+): (.+)", text)
+    ours = re.search(r"twinlake\.errors\.(\w+): (.+)(?:\nHint: (.+))?", text)
     if ours is not None:
         # Raised on purpose in a worker; Spark hands it on as text.
         kind = getattr(errors, ours[1], errors.TwinlakeError)
-        return _fail(ours[2], None, kind.exit_code, as_json=as_json)
+        return _fail(ours[2], ours[3], kind.exit_code, as_json=as_json)
     causes = re.findall(r"^Caused by: (?:[\w.$]+\.)?(\w+: .+)$", text, re.MULTILINE)
     first = text.strip().splitlines()[0] if text.strip() else ""
     message = causes[-1] if causes else f"{type(error).__name__}: {first}"

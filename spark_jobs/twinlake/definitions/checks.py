@@ -147,9 +147,8 @@ def _source_problems(source: Source) -> Iterator[Problem]:
     yield from problems
     for name, column in source.with_columns.items():
         hint = 'write Derived("timestamp", "date_add(day, 1)")'
-        type_problems = _try(f"{place}, column {name}", hint, partial(canonical_type, column.type))[
-            1
-        ]
+        read = partial(canonical_type, column.type)
+        type_problems = _try(f"{place}, column {name}", hint, read)[1]
         yield from type_problems
         problems = problems + type_problems
     if fields is not None and not problems:
@@ -250,8 +249,10 @@ def _view_problems(view: FeatureView) -> Iterator[Problem]:
         if declared and isinstance(item, Aggregate) and not item.windows:
             found = f"{item.function} of {item.column or 'rows'} has no windows"
             yield Problem(place, found, 'give it windows={"name": "7d"}')
-    if len(declared) + len(view.entity.join_keys) + len(RESERVED_COLUMNS) > MAX_COLUMNS:
-        yield Problem(place, f"has {len(declared)} features", f"a row holds {MAX_COLUMNS} columns")
+    most = MAX_COLUMNS - len(RESERVED_COLUMNS) - len(view.entity.join_keys)
+    if len(declared) > most:
+        found = f"has {len(declared)} features; a row of {MAX_COLUMNS} columns holds {most}"
+        yield Problem(place, found, "split the view in two and give the service both")
     for name, count in Counter(name for name, *_ in declared).items():
         if count > 1:
             yield Problem(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import runpy
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +38,32 @@ def load(project: Path) -> Definitions:
             hint="name a project's folder with -C, such as -C spark_jobs/examples/smart_meters",
         )
     try:
-        names = runpy.run_path(str(path))
+        # What the file prints must not get between the lines of an answer.
+        with redirect_stdout(sys.stderr):
+            names = runpy.run_path(str(path))
     except TwinlakeError:
         raise
-    except Exception as error:
-        line = next(
-            (
-                frame.lineno
-                for frame in reversed(traceback.extract_tb(error.__traceback__))
-                if frame.filename == str(path)
-            ),
-            getattr(error, "lineno", None),
-        )
+    except SystemExit as error:
         raise InputError(
-            f"{path}, line {line or '?'}: {type(error).__name__}: {error}",
+            f"{path}, line {_line(path, error)}: ends the program by exit",
+            hint="leave the call of exit out: the file holds definitions only",
+        ) from error
+    except Exception as error:
+        raise InputError(
+            f"{path}, line {_line(path, error)}: {type(error).__name__}: {error}",
             hint="mend that line; nothing was changed",
         ) from error
     return gather(names)
+
+
+def _line(path: Path, error: BaseException) -> int | str:
+    """Give the line of the file that an error comes from."""
+    lines = [
+        number
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == str(path)
+    ]
+    return lines[-1] if lines else getattr(error, "lineno", None) or "?"
 
 
 def gather(names: Mapping[str, Any]) -> Definitions:

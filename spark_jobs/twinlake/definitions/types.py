@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-INTEGER_TYPES = ("tinyint", "smallint", "int", "bigint")
+INTEGER_BITS = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
+INTEGER_TYPES = tuple(INTEGER_BITS)
 FLOAT_TYPES = ("float", "double")
 OTHER_TYPES = ("string", "boolean", "date", "timestamp", "binary")
 _ALIASES = {"integer": "int", "long": "bigint", "short": "smallint", "byte": "tinyint"}

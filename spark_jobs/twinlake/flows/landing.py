@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.sources import Source
+from twinlake.errors import InputError
 from twinlake.flows.project import Project
-from twinlake.lake import landing, tables
+from twinlake.lake import landing, rows, tables
 from twinlake.registry.inputs import InputFile
 from twinlake.registry.state import Landing
 
@@ -30,8 +32,8 @@ def land_files(project: Project, source: Source, through_us: int) -> Landing | N
         due = [f for f in files if (seen := after[f.key]) is None or seen < through_us]
         if not due:
             return None
-        rows = sum(file.rows or 0 for file in due)
-        project.tell(f"landing {source.name}: {len(due)} file(s), {rows:,} rows")
+        total = sum(file.rows or 0 for file in due)
+        project.tell(f"landing {source.name}: {len(due)} file(s), {total:,} rows")
         return _land(project, source, due, after, through_us)
 
 
@@ -69,7 +71,19 @@ def _land(
     )
     intent = Landing(version, batch.name, tuple(file.key for file in due), through_us)
     project.landings(source.name).begin(intent)
-    landing.land(project.spark, path, source, batch)
+    try:
+        landing.land(project.spark, path, source, batch)
+    except Exception as error:
+        # What cannot be told now, whether it was committed, the next lander finds out.
+        with suppress(Exception):
+            recover(project, source)
+        damaged = rows.unreadable_file(error, [file.path for file in due])
+        if damaged is None:
+            raise
+        raise InputError(
+            f"source {source.name}: {damaged} cannot be read to its end; nothing was landed",
+            hint="write it again, or take it out of the folder",
+        ) from error
     return _finish(project, source, intent)
 
 

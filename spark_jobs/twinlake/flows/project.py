@@ -6,7 +6,7 @@ needs none of them is quick.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,11 @@ from twinlake.definitions.resolution import stored_features
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView
-from twinlake.errors import EnvironmentFailure, InputError, StateError
+from twinlake.errors import EnvironmentFailure, InputError, StateError, TwinlakeError
 from twinlake.java import SETUP_HINT, find_java, jar_files
 from twinlake.online.store import OnlineStore, OnlineTable
 from twinlake.registry.identity import ensure_state_id, state_id
-from twinlake.registry.inputs import InputFile, list_files
+from twinlake.registry.inputs import InputFile, list_files, other_files
 from twinlake.registry.places import Places
 from twinlake.registry.state import (
     Applied,
@@ -82,9 +82,7 @@ class Project:
         """The definitions of ``features.py``, checked as a whole."""
         definitions = load(self.settings.project)
         check(definitions)
-        for name in self._paths:
-            if name not in definitions.sources:
-                raise InputError.unknown("source", name, definitions.sources)
+        self._refuse_unknown_sources(definitions)
         return definitions
 
     @property
@@ -104,28 +102,47 @@ class Project:
                 f"nothing is applied in {self.settings.state}",
                 hint="run `twinlake apply` first; `twinlake plan` shows what it does",
             )
+        self._refuse_unknown_sources(applied.definitions)
         return applied
+
+    def _refuse_unknown_sources(self, definitions: Definitions) -> None:
+        for name in self._paths:
+            if name not in definitions.sources:
+                raise InputError.unknown("source", name, definitions.sources)
 
     def view(self, name: str) -> FeatureView:
         """Give an applied view by name."""
         views = self.applied().definitions.views
         if name not in views:
-            raise InputError.unknown("view", name, views)
+            raise self._unknown("view", name, views)
         return views[name]
 
     def service(self, name: str) -> FeatureService:
         """Give an applied service by name."""
         services = self.applied().definitions.services
         if name not in services:
-            raise InputError.unknown("service", name, services)
+            raise self._unknown("service", name, services)
         return services[name]
 
     def model(self, name: str) -> Model:
         """Give an applied model by name."""
         models = self.applied().definitions.models
         if name not in models:
-            raise InputError.unknown("model", name, models)
+            raise self._unknown("model", name, models)
         return models[name]
+
+    def _unknown(self, kind: str, name: str, applied: Iterable[str]) -> InputError:
+        """Tell that a name is not applied, and whether that is all that is missing."""
+        try:
+            defined = name in getattr(self.definitions, f"{kind}s")
+        except TwinlakeError:  # what is wrong with the file is another matter
+            defined = False
+        if not defined:
+            return InputError.unknown(kind, name, applied)
+        return InputError(
+            f"there is no {kind} named {name!r} among what is applied",
+            hint="features.py defines it: run `twinlake apply` first",
+        )
 
     def landings(self, source: str) -> Landings:
         """What was landed of a source."""
@@ -143,7 +160,15 @@ class Project:
         if path is not None and path.name.lower().endswith((".csv", ".csv.gz")):
             return list_files(source, path.resolve(), "csv")
         location = (path or self.settings.project / source.batch.path).resolve()
-        return list_files(source, location, self.input_format(source))
+        read_as = self.input_format(source)
+        files = list_files(source, location, read_as)
+        if others := other_files(location, read_as):
+            count = "1 other data file" if len(others) == 1 else f"{len(others):,} other data files"
+            self.tell(
+                f"source {source.name} reads {read_as}: {count} in {location} left out, "
+                f"first {others[0].name}"
+            )
+        return files
 
     def input_format(self, source: Source) -> str:
         """Tell the format of a source's files; a path that ends in .csv says it by itself."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.times import MAX_US
 from twinlake.definitions.views import FeatureView
-from twinlake.errors import StateError
+from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.lake import feature_rows, publication, tables
 from twinlake.online.store import OnlineRow
@@ -172,7 +172,12 @@ def _write_online_rows(project: Project, view: FeatureView, due: _Due, write_us:
     parts = feature_rows.parts_for(due.new_rows, spark.sparkContext.defaultParallelism)
     folded = publication.online_rows(spark, path, view, folding, parts)
     rows = publication.rows_at_driver(folded, view)
-    report = project.store.write(online_table(view), _stamped(rows, write_us))
+    try:
+        report = project.store.write(online_table(view), _stamped(rows, write_us))
+    except InputError as error:
+        raise InputError(
+            f"view {view.name} is not published to its end: {error.message}", hint=error.hint
+        ) from error
     return report.applied + report.skipped
 
 

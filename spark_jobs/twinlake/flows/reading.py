@@ -12,7 +12,7 @@ from twinlake.definitions.clocks import DATA, WALL
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.times import format_instant, parse_instant_us, to_datetime
-from twinlake.definitions.types import INTEGER_TYPES, canonical_type, is_decimal
+from twinlake.definitions.types import INTEGER_BITS, INTEGER_TYPES, canonical_type, is_decimal
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project, online_table
@@ -138,7 +138,7 @@ def _typed_key(service: FeatureService, key: Mapping[str, Any]) -> dict[str, Any
     unknown = sorted(set(key) - set(types))
     missing = sorted(set(types) - set(key))
     if unknown or missing:
-        named = ", ".join(unknown) if unknown else f"without {', '.join(missing)}"
+        named = " ".join([*unknown, *(f"without {name}" for name in missing)])
         raise InputError(
             f"service {service.name} cannot be read by the key {named}",
             hint="give " + " ".join(f"{name}=VALUE" for name in types),
@@ -152,7 +152,7 @@ def typed_value(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cel
         return value
     try:
         if kind in INTEGER_TYPES:
-            return int(value)
+            return _whole_number(name, value, kind)
         if is_decimal(kind):
             return Decimal(value)
         if kind == "date":
@@ -164,3 +164,12 @@ def typed_value(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cel
     except (ValueError, KeyError, InvalidOperation):
         raise InputError(f"{name}={value!r} is no {kind}", hint=f"give a {kind}") from None
     return value
+
+
+def _whole_number(name: str, text: str, kind: str) -> int:
+    number, half = int(text), 1 << INTEGER_BITS[kind] - 1
+    if not -half <= number < half:
+        raise InputError(
+            f"{name}={number} is outside {kind}", hint=f"give a number from {-half} to {half - 1}"
+        )
+    return number

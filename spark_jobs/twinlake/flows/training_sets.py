@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from twinlake.definitions.fingerprints import service_fingerprint
 from twinlake.definitions.services import FeatureService
-from twinlake.definitions.times import to_datetime
+from twinlake.definitions.times import format_instant, to_datetime
 from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project
-from twinlake.lake import feature_rows, point_in_time, spines, tables, training_tables
+from twinlake.lake import events, feature_rows, point_in_time, spines, tables, training_tables
 from twinlake.models.content import PartialHash, combine, digest, partial_hash
 from twinlake.models.receipts import Receipt, SpinePin, TablePin
 
@@ -79,10 +79,33 @@ def build(project: Project, service_name: str, spine_path: Path) -> TrainingSet:
         built = True
     else:
         built = False
+    _tell_of_strangers(project, service, receipt, spine)
     commit = tables.last_commit(project.spark, path)
     return TrainingSet(
         name, path, commit.version, tables.table_id(project.spark, path), receipt, built
     )
+
+
+def _tell_of_strangers(
+    project: Project, service: FeatureService, receipt: Receipt, spine: DataFrame
+) -> None:
+    """Say of which views no row of the spine found anything: legal, but hardly what was meant."""
+    for view, names in service.selections():
+        if receipt.statuses[names[0]].get("missing", 0) < receipt.rows:
+            continue
+        source = view.source
+        start_us = events.first_us(project.spark, project.places.events(source.name), source)
+        end_us = spines.last_us(spine)
+        if start_us is None:
+            reason = f"source {source.name} has no accepted row"
+        elif end_us < start_us:
+            reason = (
+                f"they end at {format_instant(end_us)}, the first event of source {source.name} "
+                f"is of {format_instant(start_us)}"
+            )
+        else:
+            reason = "none of their keys was seen before them"
+        project.tell(f"view {view.name} has a row for none of the spine's rows: {reason}")
 
 
 def find_receipt(project: Project, name: str) -> Receipt | None:
@@ -129,9 +152,9 @@ def _build(
         )
         for view, names in service.selections()
     ]
-    events = sum(landing.accepted for pin in pins for landing in project.landings(pin.name).all())
+    landed = sum(landing.accepted for pin in pins for landing in project.landings(pin.name).all())
     parts = feature_rows.parts_for(
-        events + spine_pin.rows, project.spark.sparkContext.defaultParallelism
+        landed + spine_pin.rows, project.spark.sparkContext.defaultParallelism
     )
     with tempfile.TemporaryDirectory(dir=project.places.new_scratch()) as scratch:
         asked = point_in_time.Spine(spine, spine_pin.rows)

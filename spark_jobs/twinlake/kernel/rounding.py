@@ -107,8 +107,9 @@ def _one_int64(limbs: Limbs, position: int) -> int:
     exact = Fraction(as_integer(limbs, position)) * Fraction(2) ** limbs.exponent
     if exact.denominator != 1 or not -(2**63) <= exact < 2**63:
         raise InputError(
-            f"integer sum {position} overflow: {exact} does not fit 64 bits",
-            hint="declare the column as decimal or double, or shorten the window",
+            f"the sum {exact} does not fit 64 bits",
+            hint='sum a column derived as double, such as Derived("double", "pieces"), or '
+            "shorten the window",
         )
     return exact.numerator
 

@@ -105,6 +105,13 @@ def accepted(
     return frame if source.where is None else frame.where(F.expr(source.where))
 
 
+def first_us(spark: SparkSession, path: Path, source: Source) -> int | None:
+    """Give the event timestamp of the oldest row that takes part in features, if there is one."""
+    oldest = F.min(F.unix_micros("_event_timestamp"))
+    found = accepted(spark, path, source).agg(oldest.alias("us")).first()
+    return None if found is None else found.us
+
+
 def row_hash(names: list[str]) -> tuple[Column, Column]:
     """Hash a row's columns to two times 64 bits.
 

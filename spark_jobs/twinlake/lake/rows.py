@@ -9,8 +9,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -50,6 +53,30 @@ def read_files(
     for other in frames[1:]:
         frame = frame.unionByName(other)
     return frame
+
+
+def unreadable_file(error: Exception, paths: Sequence[str]) -> str | None:
+    """Name the file that Spark could not read, where that is why a job failed.
+
+    Args:
+        error: What the job raised.
+        paths: The files that it read.
+    """
+    found = re.search(r"while reading file (?:file:/*)?(/?\S+?)\. ", str(error))
+    if found is not None:
+        return "/" + unquote(found[1]).lstrip("/")
+    # Of a compressed file that ends too early Spark does not say which it is.
+    return next((path for path in paths if path.endswith(".gz") and not _is_whole(path)), None)
+
+
+def _is_whole(path: str) -> bool:
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        return False
+    return True
 
 
 def _parquet_layout(path: str) -> tuple[str, ...]:
@@ -103,7 +130,7 @@ def without_negative_zero(column: Column, kind: str) -> Column:
     return F.when(column == 0, F.lit(0.0).cast(kind)).otherwise(column)
 
 
-def _cast_text(text: Column, kind: str) -> Column:
+def cast_text(text: Column, kind: str) -> Column:
     """Read text as a type; null where it does not say a value of that type and no more."""
     if kind == "string":
         return text
@@ -130,7 +157,7 @@ def _read_csv(
     values, rules = [], [F.when(F.col(_CORRUPT).isNotNull(), F.lit("line: wrong number of fields"))]
     for name, kind in raw_columns(source).items():
         text = F.col(f"`{name}`")
-        value = _cast_text(text, kind)
+        value = cast_text(text, kind)
         values.append(without_negative_zero(value, kind).alias(name))
         rules.append(
             F.when(

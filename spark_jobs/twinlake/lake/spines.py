@@ -1,20 +1,31 @@
-"""Read a spine: the rows that a training set is built for."""
+"""Read a spine: the rows that a training set is built for.
+
+A key or time that cannot be read as its type, without losing anything, is refused, not rounded: it
+would be the key of somebody else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 from pyspark.sql.types import StringType, StructField, StructType
 
+from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, is_decimal, is_numeric
 from twinlake.errors import InputError
 from twinlake.lake import tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP
-from twinlake.lake.rows import from_nanoseconds
+from twinlake.lake.rows import cast_text, from_nanoseconds
+
+_RAGGED = "_ragged"
+# What Delta takes for no part of a column's name, and the quote of Spark SQL.
+_UNSAFE = re.compile(r"[ ,;{}()\n\t=`]")
 
 
 def read_spine(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataFrame:
@@ -38,12 +49,20 @@ def read_spine(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> Data
                 f"the spine {path} has no column {name!r}",
                 hint=f"its columns: {', '.join(frame.columns)}",
             )
+    _refuse_names(path, frame.columns)
     wanted = dict(keys) | {EVENT_TIMESTAMP: "timestamp"}
+    found = dict(frame.dtypes)
     cast = frame.withColumns(
-        {name: F.col(tables.quoted(name)).cast(kind) for name, kind in wanted.items()}
+        {name: _typed(path, name, found[name], kind) for name, kind in wanted.items()}
     )
-    _refuse_nulls(cast, path, list(wanted))
+    _refuse_nulls(cast, path, wanted)
     return cast
+
+
+def last_us(spine: DataFrame) -> int:
+    """Give the latest time of a spine; it has rows, or it was refused."""
+    found = spine.agg(F.max(F.unix_micros(EVENT_TIMESTAMP)).alias("us")).first()
+    return 0 if found is None else int(found.us)
 
 
 def _read(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataFrame:
@@ -52,16 +71,13 @@ def _read(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataFrame
     if tables.exists(path):
         return tables.read(spark, path)
     if path.suffix == ".csv":
-        guessed = spark.read.csv(str(path), header=True, inferSchema=True).schema
-        # Guessed to be a number, the key "007" would be another one.
-        fields = [
-            StructField(field.name, StringType() if field.name in keys else field.dataType)
-            for field in guessed
-        ]
-        return spark.read.csv(str(path), header=True, schema=StructType(fields))
+        return _read_csv(spark, path, keys)
     file = path if path.is_file() else next(iter(sorted(path.rglob("*.parquet"))), None)
     if file is None:
-        raise InputError(f"the folder {path} holds neither Parquet files nor a Delta table")
+        raise InputError(
+            f"the spine {path} is a folder that holds neither Parquet files nor a Delta table",
+            hint="give Parquet, a .csv file with a header, or a Delta table",
+        )
     try:
         schema = pq.read_schema(file)
     except (pa.ArrowInvalid, OSError) as error:
@@ -69,27 +85,99 @@ def _read(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataFrame
             f"the spine {file} is not a Parquet file: {str(error).splitlines()[0]}",
             hint="give Parquet, a .csv file with a header, or a Delta table",
         ) from error
+    _refuse_names(path, schema.names)
     frame = spark.read.parquet(str(path))
     return frame.withColumns(
         {field.name: from_nanoseconds(field.name) for field in schema if _is_nanoseconds(field)}
     )
 
 
+def _read_csv(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataFrame:
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"the spine {path} is empty", hint="it must begin with a header line")
+    guessed = spark.read.csv(str(path), header=True, inferSchema=True, escape='"').schema
+    # Guessed to be a number, the key "007" would be another one.
+    fields = [
+        StructField(field.name, StringType() if field.name in keys else field.dataType)
+        for field in guessed
+    ]
+    # Pruned to the columns asked for, a line of too few or too many fields passes unseen.
+    frame = spark.read.option("columnPruning", "false").csv(
+        str(path),
+        header=True,
+        schema=StructType([*fields, StructField(_RAGGED, StringType())]),
+        escape='"',
+        columnNameOfCorruptRecord=_RAGGED,
+    )
+    counts = frame.agg(F.count("*").alias("rows"), F.count(_RAGGED).alias("ragged")).first()
+    if counts is not None and counts.ragged:
+        raise InputError(
+            f"the spine {path} has {counts.ragged:,} rows of {counts.rows:,} that have another "
+            "number of fields than the header",
+            hint="mend those lines; a text that holds a comma or a line break is put in quotes",
+        )
+    return frame.drop(_RAGGED)
+
+
 def _is_nanoseconds(field: pa.Field) -> bool:
     return bool(pa.types.is_timestamp(field.type) and field.type.unit == "ns")
 
 
-def _refuse_nulls(frame: DataFrame, path: Path, names: list[str]) -> None:
+def _refuse_names(path: Path, names: Iterable[str]) -> None:
+    names = list(names)
+    unsafe = [name for name in names if _UNSAFE.search(name)]
+    if unsafe:
+        raise InputError(
+            f"the spine {path} has column names that no table can hold: "
+            f"{', '.join(map(repr, unsafe))}",
+            hint="rename them: letters, digits and underscores will do",
+        )
+    # Spark does not tell upper from lower case in column names.
+    twice = [name for name, count in Counter(name.lower() for name in names).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"the spine {path} has two columns named {twice[0]!r}, upper and lower case being one",
+            hint="rename or drop one of them",
+        )
+
+
+def _typed(path: Path, name: str, found: str, kind: str) -> Column:
+    """Read a column as a type; null where that would lose something."""
+    column = F.col(tables.quoted(name))
+    if found == kind:
+        return column
+    if found == "string":
+        return cast_text(column, kind)
+    if _may_fit(found, kind):
+        value = column.cast(kind)
+        return F.when(value.cast(found) == column, value)
+    raise InputError(
+        f"the spine {path}: column {name} is a {found}, expected a {kind}",
+        hint=f"write it as a {kind}, or as text that says one",
+    )
+
+
+def _may_fit(found: str, kind: str) -> bool:
+    """Tell whether some values of a type say the same in another one."""
+    if kind in INTEGER_TYPES or is_decimal(kind):
+        return is_numeric(found) or found in FLOAT_TYPES
+    if kind == "string":
+        return found in INTEGER_TYPES or found == "date"
+    times = ("date", "timestamp", "timestamp_ntz")
+    return kind in times and found in times
+
+
+def _refuse_nulls(frame: DataFrame, path: Path, wanted: Mapping[str, str]) -> None:
     counts = frame.agg(
-        F.count("*").alias("rows"), *(F.count(tables.quoted(n)).alias(f"n_{n}") for n in names)
+        F.count("*").alias("rows"), *(F.count(tables.quoted(n)).alias(f"n_{n}") for n in wanted)
     ).first()
     if counts is None or counts.rows == 0:
         raise InputError(f"the spine {path} has no rows", hint="give at least one")
-    for name in names:
+    for name, kind in wanted.items():
         missing = counts.rows - counts[f"n_{name}"]
         if missing:
             raise InputError(
                 f"the spine {path} has {missing:,} rows of {counts.rows:,} whose {name} is null "
-                "or cannot be read",
+                f"or cannot be read as {kind}",
                 hint="leave those rows out, or mend them",
             )

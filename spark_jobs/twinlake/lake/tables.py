@@ -45,7 +45,12 @@ class Commit:
 
 def quoted(name: str) -> str:
     """Quote a column name for Spark SQL."""
-    return f"`{name}`"
+    return "`" + name.replace("`", "``") + "`"
+
+
+def at(path: Path) -> str:
+    """Name the table at a path in Spark SQL."""
+    return f"delta.{quoted(str(path))}"
 
 
 def exists(path: Path) -> bool:
@@ -85,7 +90,7 @@ def create(
     text = comment.replace("'", "")
     partitions = f"PARTITIONED BY ({quoted(partitioned_by)}) " if partitioned_by else ""
     spark.sql(
-        f"CREATE TABLE delta.`{path}` ({listed}) USING delta "
+        f"CREATE TABLE {at(path)} ({listed}) USING delta "
         f"{partitions}COMMENT '{text}' TBLPROPERTIES ({properties})"
     )
 
@@ -148,7 +153,7 @@ def last_commit(spark: SparkSession, path: Path) -> Commit:
 def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
     """Give the newest versions of a table, newest first."""
     rows = (
-        spark.sql(f"DESCRIBE HISTORY delta.`{path}` LIMIT {limit}")
+        spark.sql(f"DESCRIBE HISTORY {at(path)} LIMIT {limit}")
         .selectExpr(
             "version",
             "unix_micros(timestamp) AS time_us",
@@ -170,4 +175,4 @@ def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
 
 def table_id(spark: SparkSession, path: Path) -> str:
     """Give the identifier that Delta gave a table when it was created."""
-    return str(spark.sql(f"DESCRIBE DETAIL delta.`{path}`").select("id").first()[0])  # type: ignore[index]
+    return str(spark.sql(f"DESCRIBE DETAIL {at(path)}").select("id").first()[0])  # type: ignore[index]

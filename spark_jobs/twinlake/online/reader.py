@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from twinlake.kernel.asof import expired_at
 from twinlake.kernel.events import Queries
 from twinlake.kernel.measures import Measured
 from twinlake.kernel.opened import OpenedStates, compute_states, newest_event_us, open_states
+from twinlake.kernel.overflows import first_overflow, overflow_error
 from twinlake.kernel.views import ViewShape
 from twinlake.online.store import Key, OnlineRow, OnlineStore, OnlineTable
 
@@ -94,9 +96,10 @@ def serve(
             ViewShape.of(view).state,
             bytes.fromhex(view_fingerprint(view)),
         )
-        _refuse_earlier(states, shape, [keys[p] for p in there], as_of_us)
+        keys = [keys[position] for position in there]
+        _refuse_earlier(states, shape, keys, as_of_us)
         for position, row, version in zip(
-            there, _answers(states, shape, as_of_us), states.version, strict=True
+            there, _answers(states, shape, keys, as_of_us), states.version, strict=True
         ):
             rows[position] = row
             versions[position] = int(version)
@@ -113,24 +116,45 @@ def _refuse_earlier(
     early = np.flatnonzero(states.exact_from_us > as_of_us)
     if early.size:
         position = int(early[0])
-        named = ", ".join(
-            f"{name}={part}" for name, part in zip(shape.keys, keys[position], strict=True)
-        )
         raise InputError(
-            f"as of {format_instant(as_of_us)} cannot be read online: {named} has "
+            f"as of {format_instant(as_of_us)} cannot be read online: "
+            f"{_named(shape, keys[position])} has "
             f"events up to {format_instant(int(states.exact_from_us[position]))}",
             hint="ask for that moment or a later one; for the past, build a training set",
         )
 
 
-def _answers(states: OpenedStates, shape: ViewShape, as_of_us: int) -> list[dict[str, Served]]:
+def _named(shape: ViewShape, key: Key) -> str:
+    return ", ".join(f"{name}={part}" for name, part in zip(shape.keys, key, strict=True))
+
+
+def _measured(
+    states: OpenedStates, queries: Queries, shape: ViewShape, keys: Sequence[Key]
+) -> list[Measured]:
+    """Answer all features; a sum that does not fit is told with its feature and key."""
+    answer = partial(compute_states, states)
+    try:
+        return answer(queries, shape.measures)
+    except InputError as error:
+        found = first_overflow(answer, queries, shape.measures)
+        if found is None:
+            raise
+        measure, query, cause = found
+        as_of = format_instant(int(queries.as_of_us[query]))
+        feature, key = shape.features[measure].name, _named(shape, keys[query])
+        raise overflow_error(shape.name, feature, key, as_of, cause) from error
+
+
+def _answers(
+    states: OpenedStates, shape: ViewShape, keys: Sequence[Key], as_of_us: int
+) -> list[dict[str, Served]]:
     count = len(states)
     queries = Queries.at(np.arange(count), np.full(count, as_of_us, np.int64))
     newest_us, exists = newest_event_us(states, queries)
     is_expired = np.zeros(count, np.bool_)
     if shape.ttl_us is not None:
         is_expired = exists & expired_at(newest_us, queries.as_of_us, shape.ttl_us)
-    measured = compute_states(states, queries, shape.measures)
+    measured = _measured(states, queries, shape, keys)
     served: list[dict[str, Served]] = [{} for _ in range(count)]
     for feature, answers in zip(shape.features, measured, strict=True):
         cells = _cells(answers, feature.type)

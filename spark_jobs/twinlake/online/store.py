@@ -30,9 +30,12 @@ from twinlake.online.values import (
 Key = tuple[Any, ...]
 """The parts of a key, in the order of the table's keys."""
 
-_SIZED = frozenset({"string", "binary"})
-_CELL_BYTES = 32  # of a number or time, with what a store adds to each cell
 _FLOATS = frozenset({float, NoneType})
+
+# What a row weighs beside its state, texts and bytes, rather too much than too little.
+_ROW_BYTES, _COLUMN_BYTES, _SYSTEM_COLUMNS = 100, 24, 6
+_BYTES_PER_LETTER = 4  # at most, in UTF-8
+_MAX_KEY_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +130,9 @@ class RowCheck:
             self._others, doubles = columns, []
         self._doubles = itemgetter(*doubles) if doubles and self._others else None
         self._all_doubles = bool(doubles) and not self._others
-        # Only these have cells of any length; all others together are far from the limit.
-        self._sized = [index for index, column in columns if column.kind in _SIZED]
-        self._sized_keys = [
-            index for index, column in enumerate(table.key_types) if column.kind in _SIZED
-        ]
-        self._room = MAX_ROW_BYTES - _CELL_BYTES * (len(columns) + self._width + len(_SIZED))
+        self._light = _ROW_BYTES + _COLUMN_BYTES * (_SYSTEM_COLUMNS + self._width + len(columns))
+        self._heavy = _heavy(table.feature_types)
+        self._heavy_keys = _heavy(table.key_types)
 
     def row(self, row: OnlineRow) -> None:
         """Check one row.
@@ -166,8 +166,27 @@ class RowCheck:
             and 0 <= write_us <= INT64_HIGH
         ):
             self._refuse(row.key, "a time outside 64 bits, or write_us below 0")
-        if self._sized or len(row.state) > self._room - MAX_KEY_BYTES:
-            self._size(row)
+        letters = 0
+        for index in self._heavy:
+            letters += len(values[index] or "")
+        for index in self._heavy_keys:
+            letters += len(row.key[index])
+        # Weighing texts exactly takes a copy of each; almost no row comes near the limit.
+        if self._light + len(row.state) + _BYTES_PER_LETTER * letters > MAX_ROW_BYTES:
+            self._weigh(row)
+
+    def _weigh(self, row: OnlineRow) -> None:
+        parts = [("state", len(row.state))]
+        parts += [(self._table.features[i][0], _bytes(row.values[i])) for i in self._heavy]
+        parts += [(self._table.keys[i][0], _bytes(row.key[i])) for i in self._heavy_keys]
+        total = self._light + sum(size for _, size in parts)
+        if total > MAX_ROW_BYTES:
+            name, size = max(parts, key=itemgetter(1))
+            raise InputError(
+                f"online table {self._table.name}, key {_shortened(row.key)}: its row takes "
+                f"{total:,} bytes, at most {MAX_ROW_BYTES:,} fit; {size:,} of them are its {name}",
+                hint="split the view, shorten its windows, widen its hop, or leave long texts out",
+            )
 
     def key(self, key: Key) -> None:
         """Check one key.
@@ -184,18 +203,8 @@ class RowCheck:
                 self._refuse(key, f"its {column.name} part: {problem}")
         if key in (("",), (b"",)):
             self._refuse(key, "an empty key")
-        if self._sized_keys and sum([_length(key[i]) for i in self._sized_keys]) > MAX_KEY_BYTES:
-            self._refuse((str(key[0])[:40], "..."), f"a key of more than {MAX_KEY_BYTES:,} bytes")
-
-    def _size(self, row: OnlineRow) -> None:
-        size = len(row.state) + sum(_length(row.values[index]) for index in self._sized)
-        size += sum(_length(row.key[index]) for index in self._sized_keys)
-        if size > self._room:
-            self._refuse(
-                row.key,
-                f"its state of {len(row.state):,} bytes and its features make a row of more than "
-                f"{MAX_ROW_BYTES:,} bytes",
-            )
+        if self._heavy_keys and sum([_bytes(key[i]) for i in self._heavy_keys]) > MAX_KEY_BYTES:
+            self._refuse(key, f"a key of more than {MAX_KEY_BYTES:,} bytes")
 
     def write_us(self, write_us: int) -> None:
         """Check the order of a delete.
@@ -213,14 +222,21 @@ class RowCheck:
                 self._refuse(key, f"feature {name}: {problem}")
 
     def _refuse(self, key: Key, problem: str) -> None:
-        raise InputError(f"online table {self._table.name}, key {key!r}: {problem}")
+        raise InputError(f"online table {self._table.name}, key {_shortened(key)}: {problem}")
 
 
-def _length(value: Any) -> int:  # noqa: ANN401 (a string, bytes or null)
-    """Bytes of a cell; a string that is not ASCII is counted as it is encoded."""
-    if value is None:
-        return 0
-    return len(value.encode()) if type(value) is str and not value.isascii() else len(value)
+def _heavy(types: Sequence[ColumnType]) -> list[int]:
+    """Find the columns whose cells have no bounded size."""
+    return [i for i, column in enumerate(types) if column.kind in {"string", "binary"}]
+
+
+def _bytes(cell: str | bytes | None) -> int:
+    return len(cell.encode() if isinstance(cell, str) else cell or b"")
+
+
+def _shortened(key: Key) -> str:
+    text = repr(key)
+    return text if len(text) <= _MAX_KEY_SHOWN else f"{text[:_MAX_KEY_SHOWN]}..."
 
 
 def _sum_is_nan(group: tuple[Any, ...]) -> bool:

@@ -5,6 +5,9 @@ Reads file names and Parquet footers only, so a plan over a large folder costs l
 
 from __future__ import annotations
 
+import gzip
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +74,12 @@ def list_files(source: Source, location: Path, file_format: str) -> list[InputFi
             f"source {source.name}: there is nothing at {location}",
             hint=f"point it elsewhere with --source {source.name}=PATH",
         )
+    if (location / "_delta_log").is_dir():
+        raise InputError(
+            f"source {source.name}: {location} is a Delta table, whose folder also holds files "
+            "with rows that it deleted",
+            hint="write the table's rows to Parquet files and point Files(...) at those",
+        )
     suffixes = _SUFFIXES[file_format]
     if location.is_file():
         paths = [location]
@@ -82,6 +91,12 @@ def list_files(source: Source, location: Path, file_format: str) -> list[InputFi
             hint=f"files must end in {' or '.join(suffixes)}",
         )
     return [_describe(source, path, file_format) for path in paths]
+
+
+def other_files(location: Path, file_format: str) -> list[Path]:
+    """List the data files of a folder that a source of this format does not read."""
+    others = tuple(s for kind, names in _SUFFIXES.items() if kind != file_format for s in names)
+    return sorted(p for p in location.rglob("*") if p.is_file() and p.name.endswith(others))
 
 
 def _describe(source: Source, path: Path, file_format: str) -> InputFile:
@@ -126,15 +141,35 @@ def _readable(declared: str, found: pa.DataType) -> bool:
 
 
 def _check_csv(source: Source, path: Path) -> None:
-    if path.name.endswith(".gz"):
-        return
-    with path.open("rb") as file:
-        header = file.readline(1 << 20).decode("utf-8", errors="replace").rstrip("\r\n")
-    if not header:
+    line = _first_line(source, path)
+    if line.startswith(b"PAR1") or b"\0" in line:
+        raise InputError(
+            f"source {source.name}: {path} is not a CSV file: its first line is no text",
+            hint="write it again, or take it out of the folder",
+        )
+    header = line.decode("utf-8", errors="replace").rstrip("\r\n")
+    if not header.strip():
         raise InputError(
             f"source {source.name}: {path} is empty", hint="it must begin with a header line"
         )
-    _require_columns(source, path, [name.strip().strip('"') for name in header.split(",")])
+    found = [name.strip().strip('"') for name in header.split(",")]
+    if len(found) == 1 and re.search(r"[;\t|]", header):
+        raise InputError(
+            f"source {source.name}: {path} has no column {', '.join(raw_columns(source))}",
+            hint=f"its fields must be separated by commas; its first line: {header[:80]}",
+        )
+    _require_columns(source, path, found)
+
+
+def _first_line(source: Source, path: Path) -> bytes:
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            return file.readline(1 << 20)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(
+            f"source {source.name}: {path} is not a gzip file, or not a whole one: {error}",
+            hint="write it again, or take it out of the folder",
+        ) from error
 
 
 def _require_columns(source: Source, path: Path, found: Sequence[str]) -> None:

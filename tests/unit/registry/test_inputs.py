@@ -151,7 +151,7 @@ def test_csv_files_are_listed_by_their_header(tmp_path: Path) -> None:
         (b"\n1,2\n", "is empty"),
         (HEADER.replace(",day", "").encode(), "has no column day"),
         (b"1,a,0.5,1.25,2024-05-01,now\n", "has no column id, region, amount, price, day, at"),
-        (b"\xff\xfe\x00", "has no column id"),
+        (b"\xff\xfe\x00", "is not a CSV file"),
     ],
 )
 def test_a_bad_csv_is_named(tmp_path: Path, content: bytes, told: str) -> None:
