@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
+from twinlake.crash_points import reached
 from twinlake.definitions.types import Field
 from twinlake.kernel.views import STATUSES
 from twinlake.lake import tables
@@ -25,6 +26,7 @@ def write(
     """Write a training set as a new table, in one commit."""
     columns = [Field(name, kind) for name, kind in frame.dtypes]
     tables.create(spark, path, columns, "Training set; its receipt says what it was made from")
+    reached("training_set.table_made")
     tables.append(frame, path, writer="twinlake/training-set", number=1, metadata=metadata)
 
 
