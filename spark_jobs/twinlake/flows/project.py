@@ -7,6 +7,7 @@ needs none of them is quick.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
 from twinlake.java import find_java, jar_files
+from twinlake.lake.failures import meaning
 from twinlake.online.sqlite import SqliteStore
 from twinlake.online.store import OnlineStore, OnlineTable
 from twinlake.registry.inputs import InputFile, list_files
@@ -203,7 +205,12 @@ class Project:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        meant = None if error is None else meaning(error, self.settings.state)
+        # Where Java is gone, what else fails on the way out says nothing new.
+        with suppress(Exception) if meant else nullcontext():
+            self.close()
+        if meant is not None:
+            raise meant from error
 
 
 def view_table(view: FeatureView) -> str:

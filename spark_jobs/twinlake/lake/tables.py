@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from twinlake.definitions.types import Field
 from twinlake.errors import StateError
+from twinlake.lake.failures import LIST_DAMAGE, innermost
 
 PROPERTIES = {
     "delta.enableInCommitTimestamps": "true",
@@ -118,8 +119,8 @@ def read(spark: SparkSession, path: Path, version: int | None = None) -> DataFra
     except (AnalysisException, Py4JJavaError) as error:
         at = "" if version is None else f" at version {version}"
         raise StateError(
-            f"cannot read the table {path}{at}: {str(error).splitlines()[0]}",
-            hint="was it moved, vacuumed or damaged? `twinlake show NAME` says where it belongs",
+            f"cannot read the table {path}{at}: {innermost(error)}",
+            hint=f"was it moved, vacuumed or damaged? {LIST_DAMAGE}",
         ) from error
 
 
@@ -134,7 +135,7 @@ def require_version(spark: SparkSession, path: Path, version: int) -> Commit:
         raise StateError(
             f"the table {path} ends at version {newest.version}, but version {version} was "
             "written: its newest commits are lost",
-            hint="`twinlake doctor --lake` lists what is damaged; restore _delta_log from a backup",
+            hint=f"{LIST_DAMAGE}; or restore _delta_log from a backup",
         )
     return newest
 
