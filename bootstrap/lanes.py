@@ -32,10 +32,11 @@ LINT: dict[str, list[str | Path]] = {
 FOLDERS = {
     "unit": ("tests/unit", "tests/arch", "tests/conformance"),
     "spark": ("tests/spark",),
+    "faults": ("tests/faults",),
     "notebooks": ("tests/notebooks",),
 }
 BUILT = ("lint", *FOLDERS)
-LATER = ("stack", "faults", "cluster", "browser", "spark40", "soak")
+LATER = ("stack", "cluster", "browser", "spark40", "soak")
 
 
 @dataclass(frozen=True, slots=True)

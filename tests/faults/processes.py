@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 COMMAND = Path(sys.prefix) / "bin" / "twinlake"
 # Hundreds of small jobs, each seen once: compiling them well costs more than it gives.
@@ -47,31 +48,52 @@ class Ended:
 
 
 class Running:
-    """A twinlake process, leader of a group of its own that Java and its workers belong to."""
+    """A twinlake process, leader of a session of its own that Java and its workers belong to."""
 
-    def __init__(self, arguments: Sequence[str | Path], environ: dict[str, str], log: Path) -> None:
-        self._log = log
-        with log.open("w") as errors, log.with_suffix(".out").open("w") as answers:
-            self.process = subprocess.Popen(
-                [COMMAND, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=answers,
-                stderr=errors,
-                env={**os.environ, **SMALL, **environ},
-                start_new_session=True,
-            )
+    def __init__(self, arguments: Sequence[str | Path], environ: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **SMALL, **environ},
+            start_new_session=True,
+        )
         self.pid = self.process.pid
+        self._said: dict[str, str] = {}
+        # Java keeps the pipes open for a moment after its parent was killed; nobody waits for that.
+        self._readers = [
+            threading.Thread(target=self._read, args=(name, pipe), daemon=True)
+            for name, pipe in (("answer", self.process.stdout), ("told", self.process.stderr))
+            if pipe is not None
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name: str, pipe: IO[str]) -> None:
+        with pipe:
+            for line in pipe:
+                self._said[name] = self._said.get(name, "") + line
 
     def wait(self) -> Ended:
         code = self.process.wait(PATIENCE_S)
-        return Ended(code, self._log.with_suffix(".out").read_text(), self._log.read_text())
+        if code >= 0:
+            for reader in self._readers:
+                reader.join(60)
+        return Ended(code, self._said.get("answer", ""), self.told)
+
+    @property
+    def told(self) -> str:
+        """What it said on standard error so far."""
+        return self._said.get("told", "")
 
     def wait_until_stopped(self) -> None:
         """Wait until it stands still at its crash point."""
         wait_for(
             lambda: self.state() == "T" or self.process.poll() is not None, "a stopped process"
         )
-        assert self.process.poll() is None, self._log.read_text()
+        assert self.process.poll() is None, self.told
 
     def state(self) -> str:
         return state_of(self.pid)
@@ -80,13 +102,14 @@ class Running:
         os.kill(self.pid, signal.SIGCONT)
 
     def members(self) -> list[int]:
-        """The living processes of the group."""
-        return [pid for pid in pids() if group_of(pid) == self.pid and state_of(pid) not in "ZX"]
+        """The living processes of the session."""
+        return [pid for pid in pids() if session_of(pid) == self.pid and state_of(pid) not in "ZX"]
 
     def kill_all(self) -> None:
-        """Kill the whole group at once: what a power cut does."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        """Kill the whole session: what a power cut does."""
+        for pid in self.members():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(PATIENCE_S)
 
 
@@ -98,7 +121,7 @@ def _stat(pid: int) -> list[str]:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (OSError, ValueError):
-        return ["X", "0", "0"]
+        return ["X", "0", "0", "0"]
     return text.rpartition(")")[2].split()  # the name before it may hold anything
 
 
@@ -107,8 +130,8 @@ def state_of(pid: int) -> str:
     return _stat(pid)[0]
 
 
-def group_of(pid: int) -> int:
-    return int(_stat(pid)[2])
+def session_of(pid: int) -> int:
+    return int(_stat(pid)[3])
 
 
 def wait_for(found: Callable[[], Found], what: str, seconds: float = PATIENCE_S) -> Found:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -129,22 +128,6 @@ def online_rows_of(rows: list[Cells], view: str) -> dict[str, tuple[int, tuple[A
         meter: (newest[meter], tuple(values(events, newest[meter], 2**62, VIEWS[view])))
         for meter, events in events_of(rows).items()
     }
-
-
-@dataclass(frozen=True)
-class SmallLake:
-    """The project's folder, and its state as it was left at certain moments, to be copied.
-
-    Attributes:
-        root: The folder with features.py.
-        spine: A spine for the training set.
-        states: ``applied``: tables are made; ``first``: the first file was materialized; and
-            ``first complete``, ``again complete``: what an uninterrupted run makes of each.
-    """
-
-    root: Path
-    spine: Path
-    states: Path
 
 
 def write_project(root: Path) -> None:
