@@ -54,9 +54,12 @@ class Lake:
         """A state to be looked at only."""
         return State(self.states / name)
 
-    def start(self, state: State | Path, *verb: str, **environ: str) -> Running:
+    def start(
+        self, state: State | Path, *verb: str, before: tuple[str, ...] = (), **environ: str
+    ) -> Running:
+        """Start a verb on a state; ``before`` are options that stand before it."""
         folder = state.folder if isinstance(state, State) else state
-        arguments = ["-C", str(self.root), "--state", str(folder), "--json", *verb]
+        arguments = ["-C", str(self.root), "--state", str(folder), "--json", *before, *verb]
         return Running(arguments, environ)
 
     def run(self, state: State | Path, *verb: str, **environ: str) -> Ended:

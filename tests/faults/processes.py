@@ -105,6 +105,16 @@ class Running:
         """The living processes of the session."""
         return [pid for pid in pids() if session_of(pid) == self.pid and state_of(pid) not in "ZX"]
 
+    def stop_all(self) -> None:
+        """Let the whole session stand still."""
+        for pid in self.members():
+            os.kill(pid, signal.SIGSTOP)
+
+    def continue_all(self) -> None:
+        """Let what stands still go on."""
+        for pid in self.members():
+            os.kill(pid, signal.SIGCONT)
+
     def kill_all(self) -> None:
         """Kill the whole session: what a power cut does."""
         for pid in self.members():

@@ -24,6 +24,7 @@ from tests.faults.laws import (
     event_content,
     masked,
 )
+from tests.faults.processes import Running, no_process_left, wait_for
 from twinlake import crash_points
 from twinlake.errors import StateError
 from twinlake.flows.checking import check_parity
@@ -64,8 +65,13 @@ ALONE = [
     for phase in ("again", "first")
     for point in (*LANDING, *PUBLISHING, "documents.written_aside:2", "publishing.chunk_written:2")
     for times in (1, 2)
-    if ALL or (phase, point, times) == ("again", "publishing.chunk_written", 2)
+    if ALL
 ]
+# With more rows there when the next run comes: what was begun is finished as it was begun.
+MEANWHILE = (
+    *(LANDING if ALL else ("landing.intent_written", "landing.committed")),
+    *(PUBLISHING if ALL else ("publishing.rows_appended", "publishing.chunk_written")),
+)
 
 
 def kill_at(lake: Lake, state: State, point: str, *verb: str) -> None:
@@ -144,6 +150,58 @@ def test_a_step_killed_alone_and_again(lake: Lake, phase: str, point: str, times
         check_online(state, online, allowed(lake, phase))
     assert lake.run(state, "materialize").code == 0
     check_again(lake, state, phase)
+
+
+@pytest.mark.parametrize("point", MEANWHILE)
+def test_rows_that_arrive_after_a_kill_are_the_next_work(lake: Lake, point: str) -> None:
+    state = lake.copy("applied")
+    only_first = ("--source", f"daily={lake.root / 'in' / '1.parquet'}")
+    running = lake.start(state, "materialize", before=only_first, TWINLAKE_CRASH_POINT=point)
+    assert running.wait().code == -signal.SIGKILL
+    check_online(state, {}, [lake.state("first").online()])
+    with lake.open(state) as project:
+        materialize(project)
+    check_again(lake, state, "again")
+
+
+def stopped_before_commit(lake: Lake, started: list[Running]) -> tuple[State, Running]:
+    """Stop a run, Java and all, after the data of a landing was written and before its commit."""
+    for _ in range(8):
+        state = lake.copy("first")
+        there = set(state.table().glob("*.parquet"))
+        versions = state.versions()
+        running = lake.start(state, "materialize")
+        started.append(running)
+        wait_for(lambda: set(state.table().glob("*.parquet")) - there, "data files")  # noqa: B023
+        running.stop_all()
+        if state.versions() == versions:
+            return state, running
+        running.kill_all()  # too late by a moment
+    raise AssertionError("eight runs were all stopped too late")
+
+
+def test_a_power_cut_between_data_and_commit(lake: Lake) -> None:
+    with no_process_left() as started:
+        state, running = stopped_before_commit(lake, started)
+        running.kill_all()
+    check_whole(state)
+    with lake.open(state) as project:
+        materialize(project)
+    check_again(lake, state, "again")
+
+
+def test_java_that_outlives_its_killed_parent_cannot_commit_any_more(lake: Lake) -> None:
+    """The kill frees the lock, so the next run begins while Java still has its commit before it."""
+    with no_process_left() as started:
+        state, running = stopped_before_commit(lake, started)
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+        with lake.open(state) as project:
+            materialize(project)
+        versions = state.versions()
+        running.continue_all()
+    assert state.versions() == versions
+    check_again(lake, state, "again")
 
 
 def test_apply_killed_at_one_step_after_the_other(lake: Lake) -> None:

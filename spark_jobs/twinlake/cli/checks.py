@@ -175,8 +175,7 @@ def _examine_lake(context: Context, *, mend: bool) -> int:
     gone = damage.repair(found) if mend else []
     left = damage.find_damage(places, online) if gone else found
     parts = [f"taken away: {file}" for file in gone]
-    for one in left:
-        parts.append(f"DAMAGED {one.file}: {one.found}\n    To do: {one.fix}")
+    parts += [f"DAMAGED {one.file}: {one.found}\n    To do: {one.fix}" for one in left]
     if not left:
         parts.append(f"no file below {settings.state} is damaged")
     document = {

@@ -20,13 +20,17 @@ _WORKER_DIED = re.compile(r"Python worker exited unexpectedly|Python worker fail
 _JAVA_GONE = re.compile(r"Answer from Java side is empty|Py4JNetworkError|ConnectionRefusedError")
 _NO_MEMORY = re.compile(r"java\.lang\.OutOfMemoryError|Java heap space")
 _MEANWHILE = re.compile(r"io\.delta\.exceptions\.\w+: .*|Concurrent\w+Exception: .*")
+# Words that only Delta says, of its log.
+_LOG_DAMAGED = re.compile(
+    r"DELTA_(LOG_FILE_NOT_FOUND|VERSIONS_NOT_CONTIGUOUS|STATE_RECOVER_ERROR|TRUNCATED_\w+|"
+    r"CHECKPOINT_NON_EXIST_TABLE|MISSING_\w+)"
+)
+# Words that any reader says, also of an input that is not ours; they need a file below the state.
 _DAMAGED = re.compile(
     r"ChecksumException|is not a Parquet file|FileNotFoundException|FAILED_READ_FILE|"
-    r"FILE_NOT_EXIST|could not verify page integrity|MALFORMED_RECORD|Malformed records|"
-    r"DELTA_(LOG_FILE_NOT_FOUND|VERSIONS_NOT_CONTIGUOUS|STATE_RECOVER_ERROR|TRUNCATED_\w+|"
-    r"CHECKPOINT_NON_EXIST_TABLE|MISSING_\w+)|JsonParseException|JsonEOFException|"
-    r"JsonMappingException|CorruptStatistics|can not read class org\.apache\.parquet|"
-    r"Could not read (footer|page)|DeltaErrors|MissingCommitInfo|uncompress|InCommitTimestamp"
+    r"FILE_NOT_EXIST|MALFORMED_RECORD|Malformed records|JsonParseException|JsonEOFException|"
+    r"JsonMappingException|MismatchedInputException|can not read class org\.apache\.parquet|"
+    r"[Cc]ould not (read|verify) (footer|page)|[Uu]ncompress|[Cc]orrupt"
 )
 _CAUSE = re.compile(r"^Caused by: (?:[\w.$]+\.)?(\w+(?:: .+)?)$", re.MULTILINE)
 _FILE = re.compile(r"(?:file:)?(/[^\s,;:()\[\]'\"]+)")
@@ -49,6 +53,8 @@ def meaning(error: BaseException, state: Path) -> TwinlakeError | None:
     if isinstance(error, TwinlakeError):
         return None
     text = "\n".join(f"{type(one).__name__}: {one}" for one in _chain(error))
+    if "twinlake.errors." in text:
+        return None  # raised on purpose in a worker; Spark hands it on as text
     cause = innermost(error)
     if found := _NO_SPACE.search(text):
         return EnvironmentFailure(
@@ -74,10 +80,10 @@ def meaning(error: BaseException, state: Path) -> TwinlakeError | None:
             f"another process changed the table meanwhile: {found[0].partition(': ')[2]}"[:300],
             hint="run the command again",
         )
-    if _DAMAGED.search(text):
-        where = _file_below(text, state)
+    where = _file_below(text, state)
+    if _LOG_DAMAGED.search(text) or (where and _DAMAGED.search(text)):
         return StateError(
-            f"{where or state / 'lake'} is damaged or missing: {cause}", hint=LIST_DAMAGE
+            f"{where or f'a log below {state}'} is damaged or missing: {cause}", hint=LIST_DAMAGE
         )
     return None
 
