@@ -1,4 +1,4 @@
-"""One session to check and to recover with, and states to start from, made by real runs."""
+"""One session to check and to recover with, and states to start from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from tests.faults import small_lake
 from tests.faults.laws import State
 from tests.faults.processes import Ended, Running, no_process_left
 from tests.spark.conftest import spark
+from twinlake import crash_points
 from twinlake.clock import now_us
+from twinlake.flows import applying, training_sets
+from twinlake.flows.materializing import materialize
 from twinlake.flows.project import Project
 from twinlake.settings import load_settings
 
@@ -86,27 +89,29 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     made.states.mkdir()
     small_lake.write_project(made.root)
     small_lake.write_spine(made.spine)
-    working = made.states / "working"
-    watched = {"TWINLAKE_CRASH_SEEN": str(seen)}
-
-    def step(name: str, *verb: str) -> Ended:
-        ended = made.run(working, *verb, **watched)
-        assert ended.code == 0, ended.told
-        shutil.copytree(working, made.states / name)
-        return ended
-
-    step("applied", "apply")
-    small_lake.write_rows(made.root / "in" / "1.parquet", small_lake.first_rows())
-    step("first", "materialize")
-    small_lake.write_rows(made.root / "in" / "2.parquet", small_lake.second_rows())
-    step("both", "materialize")
-    built = step("built", "training-set", "build", "forecast", "--spine", str(made.spine))
-    made.content = built.document["receipt"]["content"]
+    idle = crash_points._POINT
+    crash_points._POINT = crash_points._Point({"TWINLAKE_CRASH_SEEN": str(seen)})
+    try:
+        _make_states(made)
+    finally:
+        crash_points._POINT = idle
     made.reached = set(seen.read_text().split())
-    once = made.copy("applied")
-    shutil.move(once.folder, made.states / "once")
-    with made.open(made.state("once")) as project:
-        from twinlake.flows.materializing import materialize
-
-        materialize(project)
     return made
+
+
+def _make_states(made: Lake) -> None:
+    working = State(made.states / "working")
+    with made.open(working) as project:
+        applying.apply(project)
+        shutil.copytree(working.folder, made.states / "applied")
+        small_lake.write_rows(made.root / "in" / "1.parquet", small_lake.first_rows())
+        materialize(project)
+        shutil.copytree(working.folder, made.states / "first")
+        small_lake.write_rows(made.root / "in" / "2.parquet", small_lake.second_rows())
+        materialize(project)
+        shutil.copytree(working.folder, made.states / "both")
+        made.content = training_sets.build(project, "forecast", made.spine).receipt.content
+        shutil.copytree(working.folder, made.states / "built")
+    shutil.copytree(made.states / "applied", made.states / "once")
+    with made.open(made.state("once")) as project:
+        materialize(project)

@@ -118,7 +118,9 @@ def allowed(lake: Lake, phase: str) -> list[Online]:
 
 
 def test_every_crash_point_is_reached_without_a_crash(lake: Lake) -> None:
-    assert lake.reached == set(crash_points.NAMES)
+    # Workers reach theirs in processes of their own; test_workers.py stops them there.
+    workers = {name for name in crash_points.NAMES if name.startswith("worker.")}
+    assert lake.reached == set(crash_points.NAMES) - workers
     for phase, name in CONTROL.items():
         check_complete(lake.state(name), counts=COUNTS[phase])
 

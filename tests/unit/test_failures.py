@@ -34,14 +34,18 @@ def of(cause: str) -> Exception:
         ),
         ("java.lang.OutOfMemoryError: Java heap space", EnvironmentFailure, "ran out of memory"),
         (
-            "java.io.FileNotFoundException: File file:/data/my%20state/lake/events/x/part-1.parquet"
-            " does not exist",
+            (
+                "java.io.FileNotFoundException: File file:/data/my%20state/lake/events/x/part-1.parquet"
+                " does not exist"
+            ),
             StateError,
             "/data/my state/lake/events/x/part-1.parquet is damaged or missing",
         ),
         (
-            "java.lang.RuntimeException: file:/data/my%20state/lake/a/part-2.parquet is not a "
-            "Parquet file. Expected magic number at tail",
+            (
+                "java.lang.RuntimeException: file:/data/my%20state/lake/a/part-2.parquet is not a "
+                "Parquet file. Expected magic number at tail"
+            ),
             StateError,
             "/data/my state/lake/a/part-2.parquet is damaged or missing",
         ),
