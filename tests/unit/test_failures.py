@@ -35,8 +35,8 @@ def of(cause: str) -> Exception:
         ("java.lang.OutOfMemoryError: Java heap space", EnvironmentFailure, "ran out of memory"),
         (
             (
-                "java.io.FileNotFoundException: File file:/data/my%20state/lake/events/x/part-1.parquet"
-                " does not exist"
+                "java.io.FileNotFoundException: "
+                "File file:/data/my%20state/lake/events/x/part-1.parquet does not exist"
             ),
             StateError,
             "/data/my state/lake/events/x/part-1.parquet is damaged or missing",

@@ -93,6 +93,12 @@ def _receipts(places: Places) -> Iterator[Damage]:
 def _table(places: Places, folder: Path) -> Iterator[Damage]:
     log = DeltaLog(folder)
     remedy = _remedy(places, log.table)
+    newest = max(log.commits, default=-1)
+    if log.table == places.events(log.table.name):
+        landed = Documents(places.state / "landings" / log.table.name).numbers()
+        if landed and landed[-1] > newest:
+            problem = f"it is missing, and what it landed is written down as {landed[-1]}"
+            yield Damage(log.commit_file(landed[-1]), problem, remedy)
     for number, problem in log.damaged_commits(sums_problem).items():
         yield Damage(log.commit_file(number), problem, remedy)
     broken = {file: problem for file in log.checkpoint_files()
