@@ -33,12 +33,13 @@ FOLDERS = {
     "unit": ("tests/unit", "tests/arch", "tests/conformance"),
     "spark": ("tests/spark",),
     "stack": ("tests/stack", "tests/conformance"),
+    "faults": ("tests/faults",),
     "notebooks": ("tests/notebooks",),
 }
 BUILT = ("lint", *FOLDERS)
 # Which online stores the conformance tests try; SQLite where a lane does not say.
 STORES = {"stack": "cassandra"}
-LATER = ("faults", "cluster", "browser", "spark40", "soak")
+LATER = ("cluster", "browser", "spark40", "soak")
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,14 +142,18 @@ def _verdict_text(verdict: Any) -> str:  # noqa: ANN401 (imported when used)
 
 
 @click.command()
+@click.option("--lake", is_flag=True, help="Look at every file of the state instead: none damaged?")
+@click.option("--repair", is_flag=True, help="The same, and mend what nothing is lost with.")
 @json_option
 @pass_context
-def doctor(context: Context) -> int:
+def doctor(context: Context, *, lake: bool, repair: bool) -> int:
     """Say what this machine lacks."""
     from dataclasses import asdict
 
     from twinlake.assurance.doctor import examine
 
+    if lake or repair:
+        return _examine_lake(context, mend=repair)
     findings = examine(context.settings(), os.environ)
     rows = [
         ("ok" if finding.ok else "LACKS", finding.name, finding.found, finding.expected)
@@ -161,6 +165,36 @@ def doctor(context: Context) -> int:
         text += "\n\nTo do:\n" + "\n".join(fixes)
     context.answer(text, {"ok": not fixes, "findings": [asdict(finding) for finding in findings]})
     return 3 if fixes else 0
+
+
+def _examine_lake(context: Context, *, mend: bool) -> int:
+    from twinlake.assurance import damage
+    from twinlake.registry.places import Places
+
+    settings = context.settings()
+    places, online = Places(settings.state), settings.online_path
+    found = damage.find_damage(places, online)
+    gone = damage.repair(found) if mend else []
+    left = damage.find_damage(places, online) if gone else found
+    parts = [f"taken away: {file}" for file in gone]
+    parts += [f"DAMAGED {one.file}: {one.found}\n    To do: {one.fix}" for one in left]
+    if not left:
+        parts.append(f"no file below {settings.state} is damaged")
+    document = {
+        "ok": not left,
+        "repaired": [str(file) for file in gone],
+        "damaged": [
+            {
+                "file": str(one.file),
+                "found": one.found,
+                "fix": one.fix,
+                "repair": bool(one.shortcuts),
+            }
+            for one in left
+        ],
+    }
+    context.answer("\n".join(parts), document)
+    return 3 if left else 0
 
 
 COMMANDS = (get, parity, doctor)

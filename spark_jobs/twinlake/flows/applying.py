@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+from twinlake.crash_points import reached
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.sources import Source
@@ -54,9 +55,12 @@ def apply(project: Project) -> Plan:
                 hint="look at `twinlake plan` again",
             )
         _check_expressions(project)
+        reached("apply.begun")
         for step in made.steps:
             _carry_out(project, step)
+            reached("apply.step_done")
         project.registry.write(applied, project.definitions, project.now_us())
+        reached("apply.registered")
     return made
 
 
@@ -153,6 +157,7 @@ def _carry_out(project: Project, step: Step) -> None:
                 f"Feature view {name} per event",
                 skipped_by=feature_rows.SKIPPED_BY,
             )
+            reached("apply.view_half_made")
             project.store.create(online_table(view))
         case Recompute(name, _, interval, _):
             from twinlake.flows.publishing import publish

@@ -6,6 +6,7 @@ import hashlib
 from contextlib import suppress
 from dataclasses import replace
 
+from twinlake.crash_points import reached
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.sources import Source
 from twinlake.errors import InputError
@@ -41,7 +42,12 @@ def recover(project: Project, source: Source) -> None:
     """Finish or forget what a killed lander left; see ``Landings``."""
     path = project.places.events(source.name)
     for intent in project.landings(source.name).unfinished():
-        if landing.verdicts(project.spark, path, intent.version) is None:
+        found = landing.verdicts(project.spark, path, intent.version)
+        if found is None:
+            # The Java of a killed lander may outlive it by a moment, and still commit.
+            landing.fence(project.spark, path, source, intent.version)
+            found = landing.verdicts(project.spark, path, intent.version)
+        if found is None:
             project.landings(source.name).drop_intent(intent)
         else:
             _finish(project, source, intent)
@@ -55,7 +61,8 @@ def _land(
     through_us: int,
 ) -> Landing | None:
     path = project.places.events(source.name)
-    version = tables.last_commit(project.spark, path).version + 1
+    landed = max((one.version for one in project.landings(source.name).all()), default=0)
+    version = tables.require_version(project.spark, path, landed).version + 1
     by_start: dict[int | None, list[str]] = {}
     for file in due:
         by_start.setdefault(after[file.key], []).append(file.path)
@@ -70,7 +77,9 @@ def _land(
         key_columns=_key_columns(project.applied().definitions, source),
     )
     intent = Landing(version, batch.name, tuple(file.key for file in due), through_us)
+    reached("landing.begun")
     project.landings(source.name).begin(intent)
+    reached("landing.intent_written")
     try:
         landing.land(project.spark, path, source, batch)
     except Exception as error:
@@ -84,6 +93,7 @@ def _land(
             f"source {source.name}: {damaged} cannot be read to its end; nothing was landed",
             hint="write it again, or take it out of the folder",
         ) from error
+    reached("landing.committed")
     return _finish(project, source, intent)
 
 
@@ -91,7 +101,7 @@ def _finish(project: Project, source: Source, intent: Landing) -> Landing:
     """Count the verdicts of a committed batch and write them down."""
     path = project.places.events(source.name)
     counted = landing.verdicts(project.spark, path, intent.version)
-    commits = tables.commits(project.spark, path, 100)
+    commits = tables.commits_back(project.spark, path)
     time_us = next(
         (c.time_us for c in commits if c.metadata.get("ingest_version") == intent.version), None
     )
@@ -102,9 +112,11 @@ def _finish(project: Project, source: Source, intent: Landing) -> Landing:
         duplicate=counted.duplicate if counted else 0,
         quarantined=counted.quarantined if counted else 0,
         newest_event_us=counted.newest_event_us if counted else None,
-        landed_us=time_us if time_us is not None else commits[0].time_us,
+        landed_us=time_us or tables.last_commit(project.spark, path).time_us,
     )
+    reached("landing.counted")
     project.landings(source.name).finish(done)
+    reached("landing.written_down")
     return done
 
 

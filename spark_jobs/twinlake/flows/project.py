@@ -7,6 +7,7 @@ needs none of them is quick.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import EnvironmentFailure, InputError, StateError, TwinlakeError
 from twinlake.java import SETUP_HINT, find_java, jar_files
+from twinlake.lake.failures import meaning
 from twinlake.online.store import OnlineStore, OnlineTable
 from twinlake.registry.identity import ensure_state_id, state_id
 from twinlake.registry.inputs import InputFile, list_files, other_files
@@ -235,7 +237,12 @@ class Project:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        meant = None if error is None else meaning(error, self.settings.state)
+        # Where Java is gone, what else fails on the way out says nothing new.
+        with suppress(Exception) if meant else nullcontext():
+            self.close()
+        if meant is not None:
+            raise meant from error
 
 
 def open_store(settings: Settings) -> OnlineStore:

@@ -7,9 +7,11 @@ is only replaced by one that reflects more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from twinlake.crash_points import reached
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.times import MAX_US
 from twinlake.definitions.views import FeatureView
@@ -53,7 +55,9 @@ def publish(project: Project, view: FeatureView, wanted: Pair) -> Publication | 
     with project.places.exclusively("publisher", view.name):
         if _due(project, view, wanted) is None:
             return None
-        finished = _finish_interrupted(project, view)
+        finished = None
+        while (one := _finish_interrupted(project, view)) is not None:
+            finished = one
         due = _due(project, view, wanted)
         if due is None:
             return finished
@@ -84,8 +88,14 @@ def _due(
 
 def _publish(project: Project, view: FeatureView, due: _Due, wanted: Pair) -> Publication:
     number = project.publications(view.name).next_number()
+    events_path = project.places.events(view.source.name)
+    tables.require_version(project.spark, events_path, due.landing.version)
     write_us = _write_us(project, due.landing)
+    reached("publishing.begun")
     commit, superseding = _append_feature_rows(project, view, due, number, wanted)
+    reached("publishing.rows_counted")
+    online_rows = _write_online_rows(project, view, due, write_us)
+    reached("publishing.online_written")
     done = Publication(
         number=number,
         fingerprint=view_fingerprint(view),
@@ -94,11 +104,12 @@ def _publish(project: Project, view: FeatureView, due: _Due, wanted: Pair) -> Pu
         end_us=wanted[1],
         feature_rows=commit.rows,
         table_version=commit.version,
-        online_rows=_write_online_rows(project, view, due, write_us),
+        online_rows=online_rows,
         write_us=write_us,
         superseding=superseding,
     )
     project.publications(view.name).write(done)
+    reached("publishing.written_down")
     return done
 
 
@@ -110,8 +121,11 @@ def _finish_interrupted(project: Project, view: FeatureView) -> Publication | No
     """
     number = project.publications(view.name).next_number()
     path = project.places.view(view_table(view))
-    for commit in tables.commits(project.spark, path, 10):
-        if commit.metadata.get("publication") == number:
+    for commit in tables.commits_back(project.spark, path):
+        spent = commit.metadata.get("publication", MAX_US)
+        if spent < number:
+            break
+        if spent == number:
             start_us, end_us = commit.metadata["wanted"]
             due = _due(project, view, (start_us, end_us), commit.metadata["ingest_version"])
             if due is not None:
@@ -142,19 +156,40 @@ def _append_feature_rows(
     accepted = sum(landing.accepted for landing in project.landings(view.source.name).all())
     rows = accepted if due.missing else due.new_rows
     parts = feature_rows.parts_for(rows, spark.sparkContext.defaultParallelism)
+    metadata = {
+        "publication": number,
+        "ingest_version": due.landing.version,
+        "wanted": list(wanted),
+    }
     tables.append(
         feature_rows.compute(frame, view, work, parts),
         path,
         writer=f"twinlake/publisher/{view_table(view)}",
         number=number,
-        metadata={
-            "publication": number,
-            "ingest_version": due.landing.version,
-            "wanted": list(wanted),
-        },
+        metadata=metadata,
     )
-    commit = tables.last_commit(spark, path)
+    reached("publishing.rows_appended")
+    commit = _commit_of(project, path, number, metadata)
     return commit, feature_rows.count_superseding(spark, path, work) > 0
+
+
+def _commit_of(
+    project: Project, path: Path, number: int, metadata: Mapping[str, object]
+) -> tables.Commit:
+    """Find the commit of a publication, and make sure that it is what was asked for.
+
+    Delta skips an append whose number is spent: by this publication, when it was killed after its
+    commit, or by another one of which nothing is written down.
+    """
+    for commit in tables.commits_back(project.spark, path):
+        if commit.metadata.get("publication") == number:
+            if commit.metadata == metadata:
+                return commit
+            break
+    raise StateError(
+        f"publication {number} of {path} was committed by another process, for other events",
+        hint="run the command again: it finishes that one first",
+    )
 
 
 def _write_online_rows(project: Project, view: FeatureView, due: _Due, write_us: int) -> int:

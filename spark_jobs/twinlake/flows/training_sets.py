@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
+from twinlake.crash_points import reached
 from twinlake.definitions.fingerprints import service_fingerprint
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.times import format_instant, to_datetime
@@ -72,13 +73,12 @@ def build(project: Project, service_name: str, spine_path: Path) -> TrainingSet:
     spine_pin = SpinePin(str(spine_path), spine_hash[0], spine_hash[1])
     name = f"{service.name}__{_identity(service, spine_pin, pins)}"
     path = project.places.training_set(name)
-    receipt = find_receipt(project, name)
-    if receipt is None:
-        project.tell(f"building training set {name}: {spine_pin.rows:,} rows")
-        receipt = _build(project, service, spine, name, pins, spine_pin)
-        built = True
-    else:
-        built = False
+    with project.places.exclusively("builder", name):
+        receipt = find_receipt(project, name)
+        built = receipt is None
+        if receipt is None:
+            project.tell(f"building training set {name}: {spine_pin.rows:,} rows")
+            receipt = _build(project, service, spine, name, pins, spine_pin)
     _tell_of_strangers(project, service, receipt, spine)
     commit = tables.last_commit(project.spark, path)
     return TrainingSet(
@@ -156,10 +156,12 @@ def _build(
     parts = feature_rows.parts_for(
         landed + spine_pin.rows, project.spark.sparkContext.defaultParallelism
     )
+    reached("training_set.begun")
     with tempfile.TemporaryDirectory(dir=project.places.new_scratch()) as scratch:
         asked = point_in_time.Spine(spine, spine_pin.rows)
         joined = point_in_time.join(project.spark, asked, taken, parts, Path(scratch))
         training_tables.write(project.spark, joined, path, {"training_set": name})
+    reached("training_set.committed")
     version = tables.last_commit(project.spark, path).version
     frame = tables.read(project.spark, path, version)
     features = {view.name: names for view, names in service.selections()}
@@ -180,11 +182,14 @@ def _build(
         code_version=CODE_VERSION,
         created_at=to_datetime(project.now_us()),
     )
+    reached("training_set.counted")
     project.places.receipts.mkdir(parents=True, exist_ok=True)
     file = project.places.receipts / f"{name}.json"
     part = file.with_suffix(".part")
     part.write_text(receipt.to_json(), encoding="utf-8")
+    reached("training_set.receipt_written_aside")
     part.replace(file)
+    reached("training_set.receipt_written")
     return receipt
 
 
@@ -199,7 +204,7 @@ def _pin(project: Project, source: str) -> TablePin:
         source,
         str(path),
         tables.table_id(project.spark, path),
-        tables.last_commit(project.spark, path).version,
+        tables.require_version(project.spark, path, landings[-1].version).version,
         landings[-1].version,
     )
 

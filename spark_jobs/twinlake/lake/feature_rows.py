@@ -17,6 +17,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
+from twinlake.crash_points import reached
 from twinlake.definitions.resolution import needed_columns, view_features
 from twinlake.definitions.times import MIN_US
 from twinlake.definitions.types import Field
@@ -130,6 +131,7 @@ def compute(frame: DataFrame, view: FeatureView, work: Work, parts: int) -> Data
     schema = ", ".join(f"{tables.quoted(column.name)} {column.type}" for column in columns(view))
 
     def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        reached("worker.feature_rows")
         return _feature_rows(batches, shape, work)
 
     return frame.repartition(parts, *shape.keys).mapInArrow(of_part, schema)

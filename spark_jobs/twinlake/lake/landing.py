@@ -8,6 +8,7 @@ whatever the order in which they were read. A quarantined row claims no id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -15,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from delta.exceptions import ConcurrentTransactionException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
+from twinlake.crash_points import reached
 from twinlake.definitions.resolution import all_columns, raw_columns
 from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
 from twinlake.definitions.times import MAX_US, parse_duration_us
@@ -92,14 +95,32 @@ def land(spark: SparkSession, path: Path, source: Source, batch: Batch) -> None:
         "_partition": F.lit(None).cast("int"),
         "_replay_of": F.lit(None).cast("string"),
     }
+    reached("landing.judged")
     ordered = [tables.quoted(column.name) for column in events.columns(source)]
     tables.append(
         frame.withColumns(system).select(*ordered),
         path,
-        writer=f"twinlake/lander/{source.name}",
+        writer=_writer(source),
         number=batch.version,
         metadata={"batch": batch.name, "ingest_version": batch.version},
     )
+
+
+def fence(spark: SparkSession, path: Path, source: Source, version: int) -> None:
+    """Spend the number of a batch that was not committed, so that nobody can commit it later.
+
+    Whoever still tries is refused by Delta, which lets one commit only carry a writer's number. If
+    it was committed after all, nothing happens here, or Delta refuses this one.
+    """
+    empty = tables.read(spark, path).limit(0)
+    with suppress(ConcurrentTransactionException):  # it was committed; the caller looks
+        tables.append(
+            empty, path, writer=_writer(source), number=version, metadata={"fence": version}
+        )
+
+
+def _writer(source: Source) -> str:
+    return f"twinlake/lander/{source.name}"
 
 
 def verdicts(spark: SparkSession, path: Path, version: int) -> Verdicts | None:

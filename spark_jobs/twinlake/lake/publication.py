@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
+from twinlake.crash_points import reached
 from twinlake.definitions.resolution import needed_columns, stored_features, view_features
 from twinlake.definitions.times import to_datetime
 from twinlake.definitions.views import FeatureView
@@ -76,6 +77,7 @@ def online_rows(
     )
 
     def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        reached("worker.online_rows")
         return _fold_part(batches, shape, folding)
 
     return narrow.repartition(parts, *keys).mapInArrow(of_part, _schema(view))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from twinlake.errors import EnvironmentFailure
 
+_TRIES = 3
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 
 
@@ -56,7 +58,7 @@ def start(options: SessionOptions) -> SparkSession:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName("twinlake")
     if options.master is not None:
-        builder = builder.master(options.master)
+        builder = builder.master(_with_retries(options.master))
     for name, value in (_settings(options) | dict(options.settings)).items():
         builder = builder.config(name, value)
     try:
@@ -66,6 +68,17 @@ def start(options: SessionOptions) -> SparkSession:
             f"Spark does not start: {str(error).splitlines()[0]}",
             hint="`twinlake doctor` says what this machine lacks",
         ) from error
+
+
+def _with_retries(master: str) -> str:
+    """Let a task be tried again where all of Spark is one process, as it is on a cluster.
+
+    There a task has one try unless the master says more, and a worker that dies, killed for want
+    of memory perhaps, takes the whole job with it.
+    """
+    if re.fullmatch(r"local\[(\d+|\*)\]", master):
+        return f"{master[:-1]},{_TRIES}]"
+    return master
 
 
 def _settings(options: SessionOptions) -> dict[str, str]:
@@ -90,6 +103,8 @@ def _settings(options: SessionOptions) -> dict[str, str]:
         "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
         # Nanoseconds come as integers and are cut to microseconds where they are read.
         "spark.sql.legacy.parquet.nanosAsLong": "true",
+        # A flipped bit in a page must be an error, not another number.
+        "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
         # The log of a Delta table is small; 50 tasks to read it cost 2 s each time, 2 cost 0.1 s.
         "spark.databricks.delta.snapshotPartitions": "2",
         # Rows go to the file of their partition as they come, instead of being sorted by it first.

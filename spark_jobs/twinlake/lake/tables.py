@@ -7,7 +7,7 @@ file, which a copy or a touch moves.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from pyspark.sql import DataFrame, SparkSession
 
 from twinlake.definitions.types import Field
 from twinlake.errors import StateError
+from twinlake.lake.failures import LIST_DAMAGE, innermost
 
 PROPERTIES = {
     "delta.enableInCommitTimestamps": "true",
     # A checkpoint costs more than ten small commits; readers list the log either way.
     "delta.checkpointInterval": "50",
 }
+# Most look for one of the newest; the last page is all that Delta kept.
+_PAGES = (10, 200, 2**31 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +143,25 @@ def read(spark: SparkSession, path: Path, version: int | None = None) -> DataFra
     except (AnalysisException, Py4JJavaError) as error:
         at = "" if version is None else f" at version {version}"
         raise StateError(
-            f"cannot read the table {path}{at}: {str(error).splitlines()[0]}",
-            hint="was it moved, vacuumed or damaged? `twinlake show NAME` says where it belongs",
+            f"cannot read the table {path}{at}: {innermost(error)}",
+            hint=f"was it moved, vacuumed or damaged? {LIST_DAMAGE}",
         ) from error
+
+
+def require_version(spark: SparkSession, path: Path, version: int) -> Commit:
+    """Give the newest version of a table, which must not be older than one that was seen.
+
+    Raises:
+        StateError: It is: its newest commits were lost, or an older copy was put in its place.
+    """
+    newest = last_commit(spark, path)
+    if newest.version < version:
+        raise StateError(
+            f"the table {path} ends at version {newest.version}, but version {version} was "
+            "written: its newest commits are lost",
+            hint=f"{LIST_DAMAGE}; or restore _delta_log from a backup",
+        )
+    return newest
 
 
 def last_commit(spark: SparkSession, path: Path) -> Commit:
@@ -171,6 +190,21 @@ def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
         )
         for row in rows
     ]
+
+
+def commits_back(spark: SparkSession, path: Path) -> Iterator[Commit]:
+    """Go back through a table's versions, newest first, as far as the caller wants.
+
+    Others may have committed since, OPTIMIZE and VACUUM among them, so no fixed number of versions
+    is sure to hold what is looked for.
+    """
+    given = 0
+    for limit in _PAGES:
+        page = commits(spark, path, limit)
+        yield from page[given:]
+        if len(page) < limit:
+            return
+        given = limit
 
 
 def table_id(spark: SparkSession, path: Path) -> str:

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
+from twinlake.crash_points import reached
 from twinlake.definitions.types import Field
 from twinlake.kernel.views import STATUSES
 from twinlake.lake import tables
@@ -26,6 +27,7 @@ def write(
     columns = [Field(name, kind) for name, kind in frame.dtypes]
     comment = "Training set; its receipt says what it was made from"
     tables.create(spark, path, columns, comment, skipped_by=[EVENT_TIMESTAMP])
+    reached("training_set.table_made")
     tables.append(frame, path, writer="twinlake/training-set", number=1, metadata=metadata)
 
 

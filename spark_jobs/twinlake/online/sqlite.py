@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 from weakref import WeakSet
 
+from twinlake.crash_points import reached
 from twinlake.errors import EnvironmentFailure, StateError
 from twinlake.online.ddl import (
     CellCodec,
@@ -204,6 +205,7 @@ class SqliteStore:
                         _refuse_conflicts(connection, plan, chunk)
                 applied += changed
                 skipped += len(chunk) - changed
+                reached("publishing.chunk_written")
         return WriteReport(applied, skipped)
 
     def _pages(self, plan: _Plan) -> Iterator[OnlineRow]:

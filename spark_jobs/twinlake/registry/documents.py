@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from twinlake.crash_points import reached
 from twinlake.errors import EnvironmentFailure, StateError
 
 _NUMBERED = re.compile(r"(\d{20})\.json")
@@ -86,6 +87,7 @@ class Documents:
                 part.write(text)
                 part.flush()
                 os.fsync(part.fileno())
+                reached("documents.written_aside")
                 os.link(part.name, path)
         except OSError as error:
             if isinstance(error, FileExistsError) and self.folder.is_dir():

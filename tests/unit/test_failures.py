@@ -1,0 +1,69 @@
+"""What engines say, and what the user reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twinlake.errors import EnvironmentFailure, InputError, StateError
+from twinlake.lake.failures import innermost, meaning
+
+STATE = Path("/data/my state")
+JAVA = """An error occurred while calling o45.collectToPython.
+: org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 3.0 failed
+\tat org.apache.spark.scheduler.DAGScheduler.failJobAndIndependentStages(DAGScheduler.scala:2856)
+Caused by: {cause}
+\tat java.base/java.io.FileOutputStream.writeBytes(Native Method)
+"""
+
+
+def of(cause: str) -> Exception:
+    return RuntimeError(JAVA.format(cause=cause))
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "said"),
+    [
+        ("java.io.IOException: No space left on device", EnvironmentFailure, "No space left"),
+        ("java.io.IOException: File too large", EnvironmentFailure, "below /data/my state"),
+        (
+            "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)",
+            EnvironmentFailure,
+            "a Python worker of Spark died",
+        ),
+        ("java.lang.OutOfMemoryError: Java heap space", EnvironmentFailure, "ran out of memory"),
+        (
+            (
+                "java.io.FileNotFoundException: "
+                "File file:/data/my%20state/lake/events/x/part-1.parquet does not exist"
+            ),
+            StateError,
+            "/data/my state/lake/events/x/part-1.parquet is damaged or missing",
+        ),
+        (
+            (
+                "java.lang.RuntimeException: file:/data/my%20state/lake/a/part-2.parquet is not a "
+                "Parquet file. Expected magic number at tail"
+            ),
+            StateError,
+            "/data/my state/lake/a/part-2.parquet is damaged or missing",
+        ),
+    ],
+)
+def test_what_is_known_by_its_words(cause: str, kind: type[Exception], said: str) -> None:
+    meant = meaning(of(cause), STATE)
+    assert isinstance(meant, kind)
+    assert said in meant.message  # type: ignore[attr-defined]
+    assert meant.hint  # type: ignore[attr-defined]
+
+
+def test_what_is_not_known_stays_as_it_is() -> None:
+    assert meaning(of("java.lang.ArithmeticException: / by zero"), STATE) is None
+    assert meaning(InputError("No space left on device"), STATE) is None
+
+
+def test_the_innermost_cause_is_one_line() -> None:
+    found = innermost(of("a.B: outer\n\tat x\nCaused by: c.D: inner: most"))
+    assert found == "D: inner: most"
+    assert innermost(ValueError()) == "ValueError"
