@@ -24,7 +24,7 @@ from twinlake.errors import InputError, StateError
 from twinlake.java import find_java, jar_files
 from twinlake.online.sqlite import SqliteStore
 from twinlake.online.store import OnlineStore, OnlineTable
-from twinlake.registry.inputs import InputFile, list_files
+from twinlake.registry.inputs import InputFile, format_at, list_files
 from twinlake.registry.places import Places
 from twinlake.registry.state import (
     Applied,
@@ -126,6 +126,12 @@ class Project:
             raise InputError.unknown("model", name, models)
         return models[name]
 
+    def key_columns(self, source: Source) -> list[str]:
+        """Name the join keys of the applied views on a source; a row without them is of no use."""
+        views = self.applied().definitions.views.values()
+        keys = [key for v in views if v.source.name == source.name for key in v.entity.join_keys]
+        return list(dict.fromkeys(keys))
+
     def landings(self, source: str) -> Landings:
         """What was landed of a source."""
         return Landings(self.settings.state, source)
@@ -139,17 +145,14 @@ class Project:
         if source.batch is None:
             return []
         path = self._paths.get(source.name)
-        if path is not None and path.name.lower().endswith((".csv", ".csv.gz")):
-            return list_files(source, path.resolve(), "csv")
         location = (path or self.settings.project / source.batch.path).resolve()
         return list_files(source, location, self.input_format(source))
 
     def input_format(self, source: Source) -> str:
-        """Tell the format of a source's files; a path that ends in .csv says it by itself."""
+        """Tell the format of a source's files; those at another path may have another."""
+        declared = source.batch.format if source.batch else "parquet"
         path = self._paths.get(source.name)
-        if path is not None and path.name.lower().endswith((".csv", ".csv.gz")):
-            return "csv"
-        return source.batch.format if source.batch else "parquet"
+        return declared if path is None else format_at(path.resolve(), declared)
 
     @property
     def spark(self) -> SparkSession:
