@@ -173,7 +173,7 @@ def _other_name_problems(source: Source, place: str, names: list[str]) -> Iterat
             yield Problem(where, f"the schema has no column {column!r}", f"columns: {names}")
         if other in names:
             yield Problem(where, f"{other!r} is a column itself", "name what only files call it")
-        if list(others.values()).count(other) > 1:
+        if other in list(others.values())[: list(others).index(column)]:
             yield Problem(where, f"{other!r} stands for two columns", "leave one of them out")
 
 

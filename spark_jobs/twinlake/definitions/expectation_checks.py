@@ -28,7 +28,7 @@ _ARGUMENTS: dict[str, tuple[Any, str]] = {
     "or_equal": _FLAG,
     "mostly": (float, "give a share such as 0.95"),
     "quantile_ranges": (
-        Mapping[str, Sequence[Any]],
+        Mapping[str, Sequence[object]],
         'write {"quantiles": [0.5], "value_ranges": [[0, 1]]}',
     ),
 }
@@ -99,7 +99,10 @@ def _value_problems(
         if name in given and not given[name]:
             yield Problem(place, f"{name} is empty", "give at least one")
     kinds = [columns[name] for name in expectation.columns]
-    yield from _kind_problems(expectation, place, kinds)
+    wrong = list(_kind_problems(expectation, place, kinds))
+    if wrong:
+        yield from wrong
+        return
     kind = kinds[0] if kinds and not _is(expectation, _COUNTS) else "bigint"
     yield from _bound_problems(expectation, place, kind)
     for value in given.get("value_set", ()):

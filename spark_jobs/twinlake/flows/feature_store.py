@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from twinlake.flows.checking import Verdict
+    from twinlake.flows.leak_checking import LeakCheck
     from twinlake.flows.materializing import Materialized
     from twinlake.flows.modelling import Trained
     from twinlake.flows.reading import Answer
@@ -231,6 +232,23 @@ class FeatureStore:
         else:
             views = [view for view, _ in self.project.service(service).selections()]
         return checking.check_parity(self.project, views, keys, _told(as_of))
+
+    def leak_check(
+        self, service: str, spine: Spine | None = None, *, keys: int | None = None, seed: int = 0
+    ) -> LeakCheck:
+        """Plant rows that no training set may see yet, and find those that arrive in one.
+
+        Args:
+            service: The service.
+            spine: Check rows of this; without it, moments around the events of some keys.
+            keys: How many keys.
+            seed: Chooses others.
+        """
+        from twinlake.flows import leak_checking
+
+        file = None if spine is None else self._spine_file(spine)
+        count = leak_checking.DEFAULT_KEYS if keys is None else keys
+        return leak_checking.check_leaks(self.project, service, file, keys=count, seed=seed)
 
     def validate(self, source: str, landed: int | None = None) -> Validation:
         """Let Great Expectations validate a source, and write its data docs.

@@ -209,9 +209,8 @@ def _fill(
         frames = []
         for route in (route for route in routes if route.source.name == name):
             path, source = _events(project, route), route.source
-            place = (path, source, route.keys, route.named)
             whole = [(copy.number, tuple(copy.row.keys[k] for k in route.keys)) for copy in made]
-            frames.append(leak_sandbox.history(project.spark, *place, whole))
+            frames.append(leak_sandbox.history(project.spark, path, route.keys, route.named, whole))
             needed = {column for view in route.views for column in needed_columns(view)}
             planted = [
                 (
@@ -224,6 +223,7 @@ def _fill(
                 for copy in made
                 if copy.plant and (copy.plant.source, copy.plant.keys) == (name, tuple(route.keys))
             ]
+            place = (path, source, route.keys, route.named)
             frames.append(leak_sandbox.planted(project.spark, *place, needed, planted))
         source = sandbox.applied().definitions.sources[name]
         leak_sandbox.write(project.spark, sandbox.places.events(name), source, frames)
@@ -243,7 +243,7 @@ def _events(project: Project, route: _Route) -> Path:
 
 def _columns(service: FeatureService) -> dict[str, str]:
     """The columns to compare, with the view of each."""
-    columns = {}
+    columns: dict[str, str] = {}
     for view, names in service.selections():
         columns |= dict.fromkeys(names, view.name)
         columns[point_in_time.status_column(view.name)] = view.name

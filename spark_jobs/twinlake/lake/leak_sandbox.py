@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -95,7 +96,6 @@ def spine_of(
 def history(
     spark: SparkSession,
     path: Path,
-    source: Source,
     keys: Mapping[str, str],
     named: str,
     rows: Sequence[tuple[int, Key]],
@@ -105,7 +105,6 @@ def history(
     Args:
         spark: The session.
         path: The events table of the real state, which is only read.
-        source: Its source.
         keys: The join keys with their types.
         named: The key column that carries the copy's number.
         rows: Copy number and key of each.
@@ -195,24 +194,20 @@ def _numbered(kind: str) -> Column:
 
 def _free(source: Source, needed: set[str]) -> set[str]:
     """Columns that decide features and may be changed without failing the source's filter."""
-    reached = with_mentioned(source, needed)
-    words = " ".join(source.with_columns[n].sql for n in reached if n in source.with_columns)
-    names = {name for name in raw_columns(source) if name in needed or _mentions(words, name)}
-    where = with_mentioned(source, {n for n in source.with_columns if _mentions(source.where, n)})
-    filters = " ".join(
-        [
-            source.where or "",
-            *(source.with_columns[n].sql for n in where if n in source.with_columns),
-        ]
-    )
-    return {name for name in names if not _mentions(filters, name)}
+    filters = source.where or ""
+    filtered = {name for name in source.with_columns if name in _words(filters)}
+    return _raw_behind(source, needed) - _raw_behind(source, filtered) - _words(filters)
 
 
-def _mentions(sql: str | None, name: str) -> bool:
-    return (
-        name.lower()
-        in "".join(c if c.isalnum() or c == "_" else " " for c in (sql or "").lower()).split()
-    )
+def _raw_behind(source: Source, names: set[str]) -> set[str]:
+    """The columns as they arrive that these are or are derived from."""
+    reached = with_mentioned(source, names)
+    sql = " ".join(column.sql for name, column in source.with_columns.items() if name in reached)
+    return {name for name in raw_columns(source) if name in reached or name in _words(sql)}
+
+
+def _words(sql: str) -> set[str]:
+    return set(re.findall(r"\w+", sql))
 
 
 def _value(kind: str, sign: int) -> Column:

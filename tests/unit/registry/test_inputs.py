@@ -199,7 +199,7 @@ def test_a_column_may_have_another_name_in_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"other\.parquet has no column region"):
         list_files(SOURCE, tmp_path, "parquet")
     write(tmp_path / "bad.parquet", without="region", Area=pa.array([1, 2]))
-    with pytest.raises(InputError, match=r"column region of .*bad\.parquet is a int64"):
+    with pytest.raises(InputError, match=r"column Area of .*bad\.parquet is a int64"):
         list_files(other, tmp_path, "parquet")
 
 
