@@ -207,10 +207,12 @@ def _fill(
     """Write histories and planted rows into the sandbox, a source at a time."""
     for name in dict.fromkeys(route.source.name for route in routes):
         frames = []
-        for route in (route for route in routes if route.source.name == name):
+        of_source = [route for route in routes if route.source.name == name]
+        for route in of_source:
+            others = [key for other in of_source for key in other.keys if key not in route.keys]
             path, source = _events(project, route), route.source
             whole = [(copy.number, tuple(copy.row.keys[k] for k in route.keys)) for copy in made]
-            frames.append(leak_sandbox.history(project.spark, path, route.keys, route.named, whole))
+            past = leak_sandbox.history(project.spark, path, route.keys, route.named, whole)
             needed = {column for view in route.views for column in needed_columns(view)}
             planted = [
                 (
@@ -224,7 +226,8 @@ def _fill(
                 if copy.plant and (copy.plant.source, copy.plant.keys) == (name, tuple(route.keys))
             ]
             place = (path, source, route.keys, route.named)
-            frames.append(leak_sandbox.planted(project.spark, *place, needed, planted))
+            rows = leak_sandbox.planted(project.spark, *place, needed, planted)
+            frames += [leak_sandbox.without_keys(frame, others) for frame in (past, rows)]
         source = sandbox.applied().definitions.sources[name]
         leak_sandbox.write(project.spark, sandbox.places.events(name), source, frames)
         landed = Landing(1, "leak-check", (), 0, accepted=len(made))

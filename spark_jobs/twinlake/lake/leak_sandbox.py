@@ -156,6 +156,12 @@ def planted(
     return frame.withColumns(changed | system).drop(COPY, "at", "seen", "high")
 
 
+def without_keys(frame: DataFrame, names: Sequence[str]) -> DataFrame:
+    """Take away the keys of other entities: a row copied for one must not be found by another."""
+    types = dict(frame.dtypes)
+    return frame.withColumns({name: F.lit(None).cast(types[name]) for name in names})
+
+
 def write(spark: SparkSession, path: Path, source: Source, frames: Sequence[DataFrame]) -> None:
     """Write histories and planted rows as the events table of a sandbox, as one batch."""
     names = [column.name for column in events.columns(source)]

@@ -24,6 +24,8 @@ from twinlake.definitions.sources import Source
 from twinlake.errors import EnvironmentFailure
 from twinlake.lake import tables
 
+# Data docs of older batches go: each holds 4 MB of fonts and styles.
+_KEPT = 30
 ARRIVED, PASSED = "rows_as_they_arrived", "rows_that_pass"
 
 
@@ -94,6 +96,8 @@ def validate(judged: DataFrame, passes: str, source: Source, folder: Path) -> Va
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        for older in sorted(folder.parent.iterdir(), key=_made)[:-_KEPT]:
+            shutil.rmtree(older, ignore_errors=True)
         results = _run(source.name, suites, types, folder)
     except OSError as error:
         raise EnvironmentFailure(
@@ -106,6 +110,10 @@ def validate(judged: DataFrame, passes: str, source: Source, folder: Path) -> Va
     return Validation(rows, listed, folder / "index.html")
 
 
+def _made(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
 def _run(
     source: str,
     suites: Mapping[str, tuple[DataFrame, Sequence[Expectation]]],
@@ -116,6 +124,7 @@ def _run(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own, about its dependencies
         import great_expectations as gx
+        from great_expectations.core.run_identifier import RunIdentifier
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         context = gx.get_context(mode="ephemeral")
@@ -126,6 +135,7 @@ def _run(
             site_name=source,
             site_config={
                 "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
                 "store_backend": {
                     "class_name": "TupleFilesystemStoreBackend",
@@ -147,6 +157,7 @@ def _run(
                     )
                 ).run(
                     batch_parameters={"dataframe": frame},
+                    run_id=RunIdentifier(run_name=folder.name),
                     # Some of the rows that break an expectation; more would gather on the driver.
                     result_format={"result_format": "BASIC", "partial_unexpected_count": 10},
                 )
