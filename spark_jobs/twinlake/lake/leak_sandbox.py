@@ -18,7 +18,8 @@ from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, is_decimal
 from twinlake.lake import events, spines, tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP
 
-COPY = "leak_check_copy"
+# Columns beside those of sources and spines, whatever their names are.
+COPY, _AT, _SEEN, _HIGH = (f"leak_check_{name}" for name in ("copy", "at", "seen", "high"))
 # How many copies a key column of a type can tell apart; the others hold too few values.
 _CAPACITY = {"string": 2**31, "bigint": 2**31, "int": 2**31, "smallint": 2**15, "date": 10**6}
 _DELTA = {"tinyint": 100, "smallint": 10_000, "int": 1_000_000, "bigint": 1_000_000_000}
@@ -88,9 +89,9 @@ def spine_of(
         keys: All join keys with their types.
         named: The key columns that carry the copy's number.
     """
-    frame = _frame(spark, [(n, *(told[k] for k in keys), at) for n, told, at in rows], keys, "at")
+    frame = _frame(spark, [(n, *(told[k] for k in keys), at) for n, told, at in rows], keys, _AT)
     frame = frame.withColumns({name: _numbered(keys[name]) for name in named})
-    return frame.withColumn(EVENT_TIMESTAMP, F.timestamp_micros("at")).drop("at")
+    return frame.withColumn(EVENT_TIMESTAMP, F.timestamp_micros(_AT)).drop(_AT)
 
 
 def history(
@@ -138,22 +139,22 @@ def planted(
     image = events.accepted(spark, path, source).orderBy("_event_timestamp", "_hash_a").limit(1)
     image = image.select(*(tables.quoted(column.name) for column in events.columns(source)))
     flat = [(number, *key, event, known, high) for number, key, event, known, high in rows]
-    told = _frame(spark, flat, keys, "at", "seen", high=True)
+    told = _frame(spark, flat, keys, _AT, _SEEN, high=True)
     frame = image.drop(*keys).crossJoin(F.broadcast(told))
     changed = {
-        name: F.when(F.col("high"), _value(kind, 1)).otherwise(_value(kind, -1))
+        name: F.when(F.col(_HIGH), _value(kind, 1)).otherwise(_value(kind, -1))
         for name, kind in raw_columns(source).items()
         if name in _free(source, needed) and name not in keys
     }
     system = {
         named: _numbered(keys[named]),
-        "_event_timestamp": F.timestamp_micros("at"),
-        "_known_timestamp": F.timestamp_micros("seen"),
-        "_hash_a": F.xxhash64(COPY, "at", "seen", "high"),
-        "_hash_b": F.xxhash64("high", "seen", "at", COPY),
+        "_event_timestamp": F.timestamp_micros(_AT),
+        "_known_timestamp": F.timestamp_micros(_SEEN),
+        "_hash_a": F.xxhash64(COPY, _AT, _SEEN, _HIGH),
+        "_hash_b": F.xxhash64(_HIGH, _SEEN, _AT, COPY),
         "_origin": F.lit("leak-check"),
     }
-    return frame.withColumns(changed | system).drop(COPY, "at", "seen", "high")
+    return frame.withColumns(changed | system).drop(COPY, _AT, _SEEN, _HIGH)
 
 
 def without_keys(frame: DataFrame, names: Sequence[str]) -> DataFrame:
@@ -186,7 +187,7 @@ def _frame(
     high: bool = False,
 ) -> DataFrame:
     fields = [f"{COPY} bigint", *(f"{tables.quoted(name)} {kind}" for name, kind in keys.items())]
-    fields += [f"{name} bigint" for name in times] + (["high boolean"] if high else [])
+    fields += [f"{name} bigint" for name in times] + ([f"{_HIGH} boolean"] if high else [])
     return spark.createDataFrame(list(rows), ", ".join(fields))
 
 
