@@ -25,6 +25,7 @@ from twinlake.flows import materializing
 @click.option("--start", metavar="T", help="Compute event times after this.")
 @click.option("--end", metavar="T", help="Compute event times up to and with this.")
 @click.option("--incremental", is_flag=True, help="Start where each view was last computed to.")
+@click.option("--validate", is_flag=True, help="Write data docs of all sources.")
 @pass_context
 def materialize(
     context: Context,
@@ -33,6 +34,7 @@ def materialize(
     end: str | None,
     *,
     incremental: bool,
+    validate: bool,
 ) -> None:
     """Compute VIEWS (all by default) and publish them online."""
     if incremental and start is not None:
@@ -44,8 +46,10 @@ def materialize(
             start_us=None if start is None else parse_instant_us(start),
             end_us=None if end is None else parse_instant_us(end),
             incremental=incremental,
+            validate=validate,
         )
-    context.answer("", materialized_document(done))
+        state = project.settings.state
+    context.answer("", materialized_document(done, state))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.spark import meters
-from tests.spark.benches import Bench
+from tests.spark.benches import IMPORTS, Bench
 from tests.spark.oracle import Feature, View
 from twinlake.definitions.times import DAY_US, MAX_US, MIN_US, Interval
 from twinlake.errors import DefinitionError, StateError
@@ -199,3 +201,29 @@ def test_of_two_at_the_same_number_one_is_registered(bench: Bench) -> None:
     with pytest.raises(AlreadyWritten):
         registry.write(base, bench.project.definitions, 2)
     assert registry.current().applied_us == 1
+
+
+def test_of_two_processes_that_apply_at_once_none_undoes_the_other(bench: Bench) -> None:
+    """Two commands, two definitions, one state: each is carried out whole, or told why not."""
+    state, command = bench.folder / "state", Path(sys.prefix) / "bin" / "twinlake"
+    running = []
+    for window in ("3d", "4d"):
+        folder = bench.folder / f"project {window}"
+        folder.mkdir()
+        text = meters.DEFINITIONS.replace('"wh_3d": "3d"', f'"wh_3d": "{window}"')
+        (folder / "features.py").write_text(IMPORTS + text)
+        told: list[str | Path] = [command, "-C", folder, "--state", state, "apply"]
+        running.append(subprocess.Popen(told, stderr=subprocess.PIPE, text=True))
+    ended = [(process.communicate(timeout=600)[1], process.returncode) for process in running]
+    done = [code for _, code in ended].count(0)
+    assert done >= 1, ended
+    for text, code in ended:
+        assert code in {0, 3}
+        assert code == 0 or "another process is the applier" in text or "somebody else" in text
+    applied = bench.define(meters.DEFINITIONS).project.registry.current()
+    assert applied.number == done
+    registered = view_table(applied.definitions.views["usage"])
+    offline, online = tables(bench)
+    assert registered in offline & online
+    assert offline == online
+    assert len(online) == done

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+from pathlib import Path
 from typing import Any
 
-from tests.spark.benches import Bench
+import pyarrow.parquet as pq
+
+from tests.spark.benches import NOW_US, Bench
+from twinlake.definitions.resolution import view_features
 from twinlake.definitions.times import MAX_US, parse_instant_us
+from twinlake.flows import applying, checking, materializing
 from twinlake.flows.landing import land_files
+from twinlake.flows.project import Project, online_table, view_table
+from twinlake.lake import tables
 from twinlake.registry.state import Landing
+from twinlake.settings import load_settings
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+EXAMPLE = CHECKOUT / "spark_jobs" / "examples" / "smart_meters"
+SAMPLE = CHECKOUT / "bootstrap" / "data" / "smart_meters" / "daily_energy.parquet"
+HOMES = ["MAC000002", "MAC000020", "MAC000039", "MAC000058"]
 
 DEFINITIONS = """
 things = Source(
@@ -54,8 +68,8 @@ def line(identity: str, cells: dict[str, str]) -> str:
     )
 
 
-def land(bench: Bench) -> Landing:
-    bench.define(DEFINITIONS).apply()
+def land(bench: Bench, definitions: str = DEFINITIONS) -> Landing:
+    bench.define(definitions).apply()
     done = land_files(bench.project, bench.project.definitions.sources["things"], MAX_US)
     assert done is not None
     return done
@@ -95,3 +109,76 @@ def test_compressed_files_and_spaced_headers_are_read(bench: Bench) -> None:
     (bench.inputs / "2.csv").write_text(plain)
     assert land(bench).accepted == 4
     assert set(bench.verdicts("things", "id")) == {"zipped", "other", "plain", "last"}
+
+
+def test_a_byte_order_mark_and_other_names_are_read(bench: Bench) -> None:
+    text = "\n".join(["v,Key,at,day,n,m,b", line("marked", {}), line("second", {})])
+    (bench.inputs / "1.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    quoted = text.replace("marked", "quoted").replace("second", "third")
+    (bench.inputs / "2.csv.gz").write_bytes(gzip.compress(b'\xef\xbb\xbf"v"' + quoted[1:].encode()))
+    own = text.replace("Key", "id").replace("marked", "own").replace("second", "last")
+    (bench.inputs / "3.csv").write_text(own)
+    done = land(bench, DEFINITIONS.replace('="csv"', '="csv", also_named={"id": "Key"}'))
+    assert (done.read, done.accepted) == (6, 6)
+    stored = bench.events("things", "id", "v")
+    assert {r["id"] for r in stored} == {"marked", "second", "quoted", "third", "own", "last"}
+    assert {r["v"] for r in stored} == {1.5}
+
+
+ORIGINAL = (
+    "LCLid,day,energy_median,energy_mean,energy_max,energy_count,energy_std,energy_sum,energy_min"
+)
+
+
+def test_the_original_layout_of_the_example_gives_the_same_features(bench: Bench) -> None:
+    """The example, from Parquet and from CSV blocks as the original came, cell by cell."""
+    homes = pq.read_table(SAMPLE, filters=[("household_id", "in", HOMES)])
+    blocks = bench.folder / "blocks"
+    (blocks / "more").mkdir(parents=True)
+    pq.write_table(homes, bench.folder / "homes.parquet")
+    assert ",".join(homes.column_names).replace("household_id", "LCLid") == ORIGINAL
+    rows = [",".join("" if c is None else str(c) for c in r.values()) for r in homes.to_pylist()]
+    thirds = [rows[0::3], rows[1::3], rows[2::3]]
+    for name, part in zip(("block_0.csv", "more/block_1.csv"), thirds[:2], strict=True):
+        (blocks / name).write_text("\n".join([ORIGINAL, *part]) + "\n")
+    last = "\n".join([ORIGINAL, *thirds[2]]).encode()
+    (blocks / "block_2.csv.gz").write_bytes(gzip.compress(last))
+    found = []
+    for name in ("homes.parquet", "blocks"):
+        settings = load_settings(EXAMPLE, state=bench.folder / f"state of {name}", environ={})
+        with Project(
+            settings,
+            environ=os.environ,
+            now_us=lambda: NOW_US,
+            tell=lambda _: None,
+            sources={"daily_energy": bench.folder / name},
+            spark=bench.spark,
+        ) as project:
+            applying.apply(project)
+            done = materializing.materialize(project).landings["daily_energy"]
+            assert done is not None
+            views = list(project.applied().definitions.views.values())
+            verdict = checking.check_parity(project, views, None)
+            assert (verdict.mismatches, verdict.keys) == (0, len(HOMES))
+            found.append((counts(done), stored(project)))
+    (counted, features), (counted_csv, features_csv) = found
+    assert counted == counted_csv
+    assert counted[0] == len(rows)
+    assert counted[2] > 0
+    assert features_csv == features
+
+
+def counts(landing: Landing) -> tuple[int, int, int]:
+    return landing.read, landing.accepted, landing.quarantined
+
+
+def stored(project: Project) -> dict[str, set[tuple[Any, ...]]]:
+    """The cells of every feature row and online row; equality is that of the bits."""
+    cells = {}
+    for name, view in project.applied().definitions.views.items():
+        frame = tables.read(project.spark, project.places.view(view_table(view)))
+        wanted = ["household_id", "event_timestamp", *(f.name for f in view_features(view))]
+        cells[name] = {tuple(map(repr, row)) for row in frame.select(*wanted).collect()}
+        rows = project.store.scan(online_table(view))
+        cells[f"{name} online"] = {(*r.key, *map(repr, r.values)) for r in rows}
+    return cells

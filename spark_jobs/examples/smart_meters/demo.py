@@ -38,8 +38,8 @@ def run(project: Project) -> dict[str, Any]:
     stage("apply", lambda: applying.apply(project))
     stage("materialize", lambda: materializing.materialize(project))
     spine = project.settings.state / "spine.parquet"
-    daily = project.input_files(project.definitions.sources[SOURCE])[0].path
-    stage("spine", lambda: write_spine(Path(daily), spine))
+    files = project.input_files(project.definitions.sources[SOURCE])
+    stage("spine", lambda: write_spine([Path(file.path) for file in files], spine))
     training_set = stage("training_set", lambda: training_sets.build(project, SERVICE, spine))
     trained = stage("train", lambda: modelling.train_model(project, MODEL, training_set))
     answer = stage("get", lambda: _read_one(project))

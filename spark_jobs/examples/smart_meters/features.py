@@ -35,7 +35,10 @@ daily_energy = Source(
     event_timestamp="day_end",
     event_id=("household_id", "day"),
     known="event",
-    batch=Files("../../../bootstrap/data/smart_meters/daily_energy.parquet"),
+    batch=Files(
+        "../../../bootstrap/data/smart_meters/daily_energy.parquet",
+        also_named={"household_id": "LCLid"},  # as in the CSV files of the original
+    ),
     expectations=[
         Expectation("expect_column_values_to_not_be_null", column="energy_sum"),
         # 48 half hours make a day; with fewer than 40 of them its sums say little.
@@ -48,6 +51,13 @@ daily_energy = Source(
             column_A="energy_max",
             column_B="energy_min",
             or_equal=True,
+        ),
+        # On the batch: in watt-hours instead of kWh, or with most days cut short, it must not land.
+        Expectation(
+            "expect_column_mean_to_be_between", column="energy_sum", min_value=0.5, max_value=100
+        ),
+        Expectation(
+            "expect_column_values_to_be_between", column="energy_count", min_value=40, mostly=0.5
         ),
     ],
     description="One row per home and day: statistics of its half-hourly readings, in kWh.",

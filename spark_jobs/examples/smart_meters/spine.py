@@ -14,12 +14,14 @@ One row per home and day ``d`` that can be used and whose next calendar day can 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from twinlake.errors import InputError
@@ -37,7 +39,7 @@ def read_usable(daily: Path) -> pa.Table:
     """Read the days that can be used: enough readings, and a sum.
 
     Args:
-        daily: Parquet with one row per home and day; ``day`` is a date or what casts to one.
+        daily: Parquet or CSV with one row per home and day; ``day`` is a date or casts to one.
 
     Returns:
         The columns ``COLUMNS`` of the usable rows, in the order of the file.
@@ -46,15 +48,32 @@ def read_usable(daily: Path) -> pa.Table:
         InputError: The file is not there or lacks a column.
     """
     if not daily.exists():
-        raise InputError(f"there is no file {daily}", hint="give the daily readings as Parquet")
-    missing = sorted(set(COLUMNS) - set(pq.read_schema(daily).names))
-    if missing:
-        raise InputError(f"{daily} has no column {', '.join(missing)}")
-    table = pq.read_table(daily, columns=list(COLUMNS))
+        raise InputError(f"there is no file {daily}", hint="give daily readings, Parquet or CSV")
+    if daily.name.lower().endswith((".csv", ".csv.gz")):
+        table = _read_original(daily)
+    else:
+        _require(daily, pq.read_schema(daily).names)
+        table = pq.read_table(daily, columns=list(COLUMNS))
     table = table.set_column(1, "day", table["day"].cast(pa.date32()))
     enough = pc.greater_equal(table["energy_count"], LEAST_READINGS)
     has_sum = pc.invert(pc.is_null(table["energy_sum"], nan_is_null=True))
     return table.filter(pc.and_(enough, has_sum))
+
+
+def _read_original(daily: Path) -> pa.Table:
+    """Read a CSV file as the original came, or with the example's own names."""
+    types = {"LCLid": pa.string(), "household_id": pa.string(), "day": pa.date32()}
+    types |= {"energy_count": pa.int32(), "energy_sum": pa.float64()}
+    table = pv.read_csv(daily, convert_options=pv.ConvertOptions(column_types=types))
+    names = ["household_id" if name == "LCLid" else name for name in table.column_names]
+    _require(daily, names)
+    return table.rename_columns(names).select(list(COLUMNS))
+
+
+def _require(daily: Path, names: Sequence[str]) -> None:
+    missing = sorted(set(COLUMNS) - set(names))
+    if missing:
+        raise InputError(f"{daily} has no column {', '.join(missing)}")
 
 
 def order_by_home_and_day(
@@ -105,20 +124,23 @@ def build_spine(usable: pa.Table) -> pa.Table:
     )
 
 
-def write_spine(daily: Path, out: Path) -> int:
-    """Write the spine of a daily file as Parquet.
+def write_spine(daily: Path | Sequence[Path], out: Path) -> int:
+    """Write the spine of daily readings as Parquet.
 
     Args:
-        daily: The daily readings.
+        daily: A file, or several.
         out: Where the spine goes; replaced when it is there.
 
     Returns:
         How many rows the spine has.
 
     Raises:
-        InputError: The daily file is not there or lacks a column.
+        InputError: A file is not there or lacks a column.
     """
-    spine = build_spine(read_usable(daily))
+    files = [daily] if isinstance(daily, Path) else daily
+    spine = build_spine(
+        pa.concat_tables([read_usable(file) for file in files], promote_options="default")
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(spine, out, compression="zstd")
     return len(spine)

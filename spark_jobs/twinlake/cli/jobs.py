@@ -10,31 +10,46 @@ import click
 from twinlake.cli.context import Context, json_option, pass_context
 from twinlake.cli.layout import table, tree
 
+validate_option = click.option(
+    "--validate",
+    is_flag=True,
+    help="Write data docs also where no expectation is on batches.",
+)
+
 
 @click.command()
 @click.argument("views", nargs=-1)
 @click.option("--start", metavar="T", help="Compute event times after this.")
 @click.option("--end", metavar="T", help="Compute event times up to and with this.")
+@validate_option
 @json_option
 @pass_context
 def materialize(
-    context: Context, views: tuple[str, ...], start: str | None, end: str | None
+    context: Context,
+    views: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    *,
+    validate: bool,
 ) -> None:
     """Land new rows, compute views, publish them.
 
     VIEWS are all by default. Features go into Delta and, newest rows, online.
     """
-    _materialize(context, views, start, end, incremental=False)
+    _materialize(context, views, start, end, incremental=False, validate=validate)
 
 
 @click.command("materialize-incremental")
 @click.argument("views", nargs=-1)
 @click.option("--end", metavar="T", help="Compute event times up to and with this.")
+@validate_option
 @json_option
 @pass_context
-def materialize_incremental(context: Context, views: tuple[str, ...], end: str | None) -> None:
+def materialize_incremental(
+    context: Context, views: tuple[str, ...], end: str | None, *, validate: bool
+) -> None:
     """Go on where each view was last computed to."""
-    _materialize(context, views, None, end, incremental=True)
+    _materialize(context, views, None, end, incremental=True, validate=validate)
 
 
 def _materialize(
@@ -44,6 +59,7 @@ def _materialize(
     end: str | None,
     *,
     incremental: bool,
+    validate: bool,
 ) -> None:
     from twinlake.definitions.times import parse_instant_us
     from twinlake.flows import materializing
@@ -55,19 +71,25 @@ def _materialize(
             start_us=None if start is None else parse_instant_us(start),
             end_us=None if end is None else parse_instant_us(end),
             incremental=incremental,
+            validate=validate,
         )
-    document = materialized_document(done)
+        state = project.settings.state
+    document = materialized_document(done, state)
     context.answer(_materialized_text(document), document)
 
 
-def materialized_document(done: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
+def materialized_document(done: Any, state: Path) -> dict[str, Any]:  # noqa: ANN401 (imported late)
     """Write down what a materialize did, for people and programs alike."""
     from dataclasses import asdict
+
+    def landed(landing: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
+        docs = None if landing.data_docs is None else str(state / landing.data_docs)
+        return asdict(landing) | {"data_docs": docs}
 
     return {
         "changed": done.changed,
         "sources": {
-            name: None if landing is None else asdict(landing)
+            name: None if landing is None else landed(landing)
             for name, landing in done.landings.items()
         },
         "views": {
@@ -111,6 +133,11 @@ def _materialized_text(document: dict[str, Any]) -> str:
     if published:
         heads5 = ("view", "event times", "feature rows", "table version", "online rows")
         parts.append(table(heads5, published))
+    parts += [
+        f"data docs of {name}: {item['data_docs']}"
+        for name, item in document["sources"].items()
+        if item is not None and item["data_docs"]
+    ]
     return "\n\n".join(parts)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from twinlake import errors
-from twinlake.cli import checks, definitions, jobs
+from twinlake.cli import assertions, checks, definitions, jobs
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
 
@@ -61,7 +61,12 @@ def twinlake(
     context.obj = Context(project, env, state, parse_sources(sources), as_json)
 
 
-for _command in (*definitions.COMMANDS, *jobs.COMMANDS, *checks.COMMANDS):
+for _command in (
+    *definitions.COMMANDS,
+    *jobs.COMMANDS,
+    *checks.COMMANDS,
+    *assertions.COMMANDS,
+):
     twinlake.add_command(_command)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 from twinlake.definitions.clocks import DATA, WALL, Clock
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.entities import Entity
-from twinlake.definitions.expectations import SUPPORTED, Expectation
-from twinlake.definitions.kinds import fits, kind_problems
+from twinlake.definitions.expectation_checks import expectation_problems
+from twinlake.definitions.kinds import kind_problems
 from twinlake.definitions.resolution import all_columns
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
@@ -38,15 +38,6 @@ RESERVED_COLUMNS = frozenset(
 MAX_COLUMNS = 225
 RESERVED_PREFIXES = ("tl_", "sqlite_")
 T = TypeVar("T")
-# What the arguments of expectations may be: plain values, which a registry can hold.
-_SCALAR = str | int | float | bool | None
-_ARGUMENTS = {
-    "column": (str, "name one column"),
-    "column_A": (str, "name one column"),
-    "column_B": (str, "name one column"),
-    "regex": (str, "give a text"),
-    "value_set": (Sequence[_SCALAR], "give a list of numbers or texts"),
-}
 _SAFE_HINT = "use a lower-case letter, then letters, digits and underscores, at most 48"
 
 
@@ -155,8 +146,9 @@ def _source_problems(source: Source) -> Iterator[Problem]:
         names = [field.name for field in fields] + list(source.with_columns)
         yield from _column_name_problems(place, names)
         yield from _source_column_problems(source, place)
+        yield from _other_name_problems(source, place, names)
         for expectation in source.expectations:
-            yield from _expectation_problems(expectation, place, names)
+            yield from expectation_problems(expectation, place, all_columns(source))
     yield from _try(
         f"{place}, max_ahead", "write it as 1d", partial(parse_duration_us, source.max_ahead)
     )[1]
@@ -170,6 +162,18 @@ def _source_problems(source: Source) -> Iterator[Problem]:
         yield Problem(
             place, "has two paths but no event_id", "name the column that identifies a row"
         )
+
+
+def _other_name_problems(source: Source, place: str, names: list[str]) -> Iterator[Problem]:
+    others = source.batch.also_named if source.batch else {}
+    for column, other in others.items():
+        where = f"{place}, also_named {column}"
+        if column not in names or column in source.with_columns:
+            yield Problem(where, f"the schema has no column {column!r}", f"columns: {names}")
+        if other in names:
+            yield Problem(where, f"{other!r} is a column itself", "name what only files call it")
+        if other in list(others.values())[: list(others).index(column)]:
+            yield Problem(where, f"{other!r} stands for two columns", "leave one of them out")
 
 
 def _column_name_problems(place: str, names: Iterable[str]) -> Iterator[Problem]:
@@ -203,35 +207,6 @@ def _source_column_problems(source: Source, place: str) -> Iterator[Problem]:
                 f"column {name!r} is a {types[name]}",
                 'derive a timestamp: with_columns={"at": Derived("timestamp", "...")}',
             )
-
-
-def _expectation_problems(
-    expectation: Expectation, place: str, columns: list[str]
-) -> Iterator[Problem]:
-    place = f"{place}, {expectation.type}"
-    if expectation.type not in SUPPORTED:
-        yield Problem(
-            place,
-            "cannot be compiled to a predicate on single rows",
-            f"supported: {', '.join(sorted(SUPPORTED))}",
-        )
-        return
-    required, optional = SUPPORTED[expectation.type]
-    given = set(expectation.arguments)
-    for name in sorted(required - given):
-        yield Problem(
-            place, f"lacks the argument {name!r}", "give it as Great Expectations names it"
-        )
-    for name in sorted(given - required - optional):
-        hint = "a share of rows is a matter of whole tables" if name == "mostly" else "leave it out"
-        yield Problem(place, f"the argument {name!r} is not supported", hint)
-    for name, value in expectation.arguments.items():
-        wanted, hint = _ARGUMENTS.get(name, (_SCALAR, "give a number, a text, true or false"))
-        if not fits(value, wanted):
-            yield Problem(place, f"{name} is {value!r}", hint)
-    for name in expectation.columns:
-        if name not in columns:
-            yield Problem(place, f"there is no column {name!r}", f"columns: {', '.join(columns)}")
 
 
 def _view_problems(view: FeatureView) -> Iterator[Problem]:

@@ -70,7 +70,7 @@ def _source_document(source: Source) -> dict[str, Any]:
         "event_timestamp": source.event_timestamp,
         "event_id": list(source.event_id_columns) or None,
         "known": source.known,
-        "batch": source.batch and {"path": source.batch.path, "format": source.batch.format},
+        "batch": source.batch and _files_document(source.batch),
         "stream": source.stream and {"topic": source.stream.topic},
         "with_columns": {
             name: {"type": column.type, "sql": column.sql}
@@ -84,6 +84,12 @@ def _source_document(source: Source) -> dict[str, Any]:
         "max_ahead": source.max_ahead,
         "description": source.description,
     }
+
+
+def _files_document(files: Files) -> dict[str, Any]:
+    document = {"path": files.path, "format": files.format}
+    # Left out where there is none, so that documents of older registries compare as equal.
+    return document | ({"also_named": dict(files.also_named)} if files.also_named else {})
 
 
 def _read_source(item: Mapping[str, Any]) -> Source:

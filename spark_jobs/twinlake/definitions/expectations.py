@@ -1,7 +1,11 @@
-"""Expectations: what a row must fulfil to be accepted, in Great Expectations' vocabulary.
+"""Expectations: what rows and batches must fulfil, in Great Expectations' vocabulary.
 
-Only expectations on single rows are declared here, each under the name and with the arguments that
-Great Expectations gives it. A null passes every one of them except ``not_be_null``, as there.
+Each has the name and the arguments that Great Expectations gives it. The type decides what it is:
+
+* one on single rows is compiled into a predicate; a row that breaks it is quarantined. A null
+  passes all of them but ``not_be_null``, and is equal to nothing but another null;
+* one on a whole batch, or on a share of its rows (``mostly``), stops the batch before anything is
+  written.
 """
 
 from __future__ import annotations
@@ -10,35 +14,65 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Arguments = Mapping[str, Any]
+_BETWEEN = frozenset({"min_value", "max_value", "strict_min", "strict_max"})
+_NONE: frozenset[str] = frozenset()
 
-# Supported type -> (arguments it must have, arguments it may have).
-SUPPORTED: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "expect_column_values_to_not_be_null": (frozenset({"column"}), frozenset()),
-    "expect_column_values_to_be_null": (frozenset({"column"}), frozenset()),
-    "expect_column_values_to_be_between": (
-        frozenset({"column"}),
-        frozenset({"min_value", "max_value", "strict_min", "strict_max"}),
+
+def _named(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+# On single rows: type -> (arguments it must have, arguments it may have).
+ROW_LEVEL: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "expect_column_values_to_not_be_null": (_named("column"), _NONE),
+    "expect_column_values_to_be_null": (_named("column"), _NONE),
+    "expect_column_values_to_be_between": (_named("column"), _BETWEEN),
+    "expect_column_values_to_be_in_set": (_named("column", "value_set"), _NONE),
+    "expect_column_values_to_not_be_in_set": (_named("column", "value_set"), _NONE),
+    "expect_column_values_to_match_regex": (_named("column", "regex"), _NONE),
+    "expect_column_values_to_not_match_regex": (_named("column", "regex"), _NONE),
+    "expect_column_values_to_match_regex_list": (
+        _named("column", "regex_list"),
+        _named("match_on"),
     ),
-    "expect_column_values_to_be_in_set": (frozenset({"column", "value_set"}), frozenset()),
-    "expect_column_values_to_not_be_in_set": (frozenset({"column", "value_set"}), frozenset()),
-    "expect_column_values_to_match_regex": (frozenset({"column", "regex"}), frozenset()),
-    "expect_column_values_to_not_match_regex": (frozenset({"column", "regex"}), frozenset()),
-    "expect_column_value_lengths_to_be_between": (
-        frozenset({"column"}),
-        frozenset({"min_value", "max_value"}),
-    ),
+    "expect_column_values_to_not_match_regex_list": (_named("column", "regex_list"), _NONE),
+    "expect_column_value_lengths_to_be_between": (_named("column"), _BETWEEN),
+    "expect_column_value_lengths_to_equal": (_named("column", "value"), _NONE),
     "expect_column_pair_values_a_to_be_greater_than_b": (
-        frozenset({"column_A", "column_B"}),
-        frozenset({"or_equal"}),
+        _named("column_A", "column_B"),
+        _named("or_equal"),
     ),
+    "expect_column_pair_values_to_be_equal": (_named("column_A", "column_B"), _NONE),
 }
+# On a batch: the same.
+BATCH_LEVEL: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "expect_table_row_count_to_be_between": (_NONE, _BETWEEN),
+    "expect_table_row_count_to_equal": (_named("value"), _NONE),
+    **{
+        f"expect_column_{measure}_to_be_between": (_named("column"), _BETWEEN)
+        for measure in (
+            "max", "mean", "median", "min", "proportion_of_non_null_values",
+            "proportion_of_unique_values", "stdev", "sum", "unique_value_count",
+        )
+    },
+    "expect_column_quantile_values_to_be_between": (_named("column", "quantile_ranges"), _NONE),
+    "expect_column_distinct_values_to_be_in_set": (_named("column", "value_set"), _NONE),
+    "expect_column_distinct_values_to_contain_set": (_named("column", "value_set"), _NONE),
+    "expect_column_distinct_values_to_equal_set": (_named("column", "value_set"), _NONE),
+    "expect_column_values_to_be_unique": (_named("column"), _NONE),
+    "expect_compound_columns_to_be_unique": (_named("column_list"), _NONE),
+}  # fmt: skip
+# Any expectation on single rows may ask for a share of them, and is one on the batch then.
+SHARE = "mostly"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (a list or any value)
     """Write sets and tuples as lists, which is how a registry gives them back."""
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 class Expectation:
@@ -63,6 +97,11 @@ class Expectation:
         return dict(self._arguments)
 
     @property
+    def is_row_level(self) -> bool:
+        """Whether it judges single rows; otherwise it judges a batch."""
+        return self.type in ROW_LEVEL and SHARE not in self.arguments
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the expectation reads."""
         return tuple(self._columns())
@@ -71,6 +110,8 @@ class Expectation:
         for name, value in self._arguments:
             if name in {"column", "column_A", "column_B"} and isinstance(value, str):
                 yield value
+            if name == "column_list" and isinstance(value, list):
+                yield from (item for item in value if isinstance(item, str))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expectation) and repr(self) == repr(other)

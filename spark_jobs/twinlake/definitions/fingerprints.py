@@ -57,7 +57,8 @@ def source_meaning(source: Source) -> dict[str, Any]:
         "event_id": sorted(source.event_id_columns),
         "known": source.known,
         "max_ahead": source.max_ahead,
-        "expectations": sorted(str(expectation) for expectation in source.expectations),
+        # Those on batches decide whether a batch lands, not what becomes of its rows.
+        "expectations": sorted(str(expectation) for expectation in source.row_expectations),
     }
 
 

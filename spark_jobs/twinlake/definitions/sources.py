@@ -17,11 +17,15 @@ class Files:
 
     Attributes:
         path: A file or a folder, relative to the project unless absolute.
-        format: ``parquet`` or ``csv`` (with a header line).
+        format: ``parquet`` or ``csv`` (with a header line). Files that another path is given for
+            may have the other format.
+        also_named: Column to the name that it may have in a file instead: a file that has no column
+            of its own name is read by this one. No part of the meaning.
     """
 
     path: str
     format: str = "parquet"
+    also_named: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ class Source:
         with_columns: Columns derived before the gate, by name.
         where: Spark SQL condition; accepted rows that do not fulfil it stay in the events table
             but take no part in any feature.
-        expectations: What a row must fulfil; one that does not is quarantined.
+        expectations: What must hold, in Great Expectations' words. A row that breaks one on single
+            rows is quarantined; a batch that breaks one on batches does not land.
         max_ahead: A row whose event timestamp lies further ahead of its landing is quarantined.
         description: For people; no part of the meaning.
     """
@@ -85,3 +90,13 @@ class Source:
         if self.event_id is None:
             return ()
         return (self.event_id,) if isinstance(self.event_id, str) else tuple(self.event_id)
+
+    @property
+    def row_expectations(self) -> tuple[Expectation, ...]:
+        """Those that single rows must fulfil."""
+        return tuple(item for item in self.expectations if item.is_row_level)
+
+    @property
+    def batch_expectations(self) -> tuple[Expectation, ...]:
+        """Those that a batch must fulfil as a whole."""
+        return tuple(item for item in self.expectations if not item.is_row_level)

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from twinlake.flows.checking import Verdict
+    from twinlake.flows.leak_checking import LeakCheck
     from twinlake.flows.materializing import Materialized
     from twinlake.flows.modelling import Trained
     from twinlake.flows.reading import Answer
     from twinlake.flows.training_sets import TrainingSet
+    from twinlake.lake.validation import Validation
     from twinlake.planning.steps import Plan
 
 PathLike = str | os.PathLike[str]
@@ -112,6 +114,8 @@ class FeatureStore:
         start: Instant | None = None,
         end: Instant | None = None,
         views: Sequence[str] = (),
+        *,
+        validate: bool = False,
     ) -> Materialized:
         """Land new rows, compute views into Delta and publish them online.
 
@@ -119,11 +123,20 @@ class FeatureStore:
             start: Compute event times after this; without it, from the beginning.
             end: Compute event times up to and with this; without it, everything.
             views: Which views; without names, all.
+            validate: Let Great Expectations validate what lands, also of sources that have no
+                expectations on batches.
+
+        Raises:
+            CheckFailed: A batch breaks an expectation on batches; nothing of it was landed.
         """
         from twinlake.flows import materializing
 
         return materializing.materialize(
-            self.project, views, start_us=_instant_us(start), end_us=_instant_us(end)
+            self.project,
+            views,
+            start_us=_instant_us(start),
+            end_us=_instant_us(end),
+            validate=validate,
         )
 
     def materialize_incremental(
@@ -219,6 +232,34 @@ class FeatureStore:
         else:
             views = [view for view, _ in self.project.service(service).selections()]
         return checking.check_parity(self.project, views, keys, _told(as_of))
+
+    def leak_check(
+        self, service: str, spine: Spine | None = None, *, keys: int | None = None, seed: int = 0
+    ) -> LeakCheck:
+        """Plant rows that no training set may see yet, and find those that arrive in one.
+
+        Args:
+            service: The service.
+            spine: Check rows of this; without it, moments around the events of some keys.
+            keys: How many keys.
+            seed: Chooses others.
+        """
+        from twinlake.flows import leak_checking
+
+        file = None if spine is None else self._spine_file(spine)
+        count = leak_checking.DEFAULT_KEYS if keys is None else keys
+        return leak_checking.check_leaks(self.project, service, file, keys=count, seed=seed)
+
+    def validate(self, source: str, landed: int | None = None) -> Validation:
+        """Let Great Expectations validate a source, and write its data docs.
+
+        Args:
+            source: The source.
+            landed: The ingest version of a landed batch, 0 for the newest; without it, the files.
+        """
+        from twinlake.flows import validating
+
+        return validating.validate_source(self.project, source, landed)
 
     def register_tables(self) -> list[str]:
         """Make feature views and events readable by name in ``spark.sql``; give the names."""

@@ -7,22 +7,33 @@ from contextlib import suppress
 from dataclasses import replace
 
 from twinlake.crash_points import reached
-from twinlake.definitions.documents import Definitions
 from twinlake.definitions.sources import Source
 from twinlake.errors import InputError
 from twinlake.flows.project import Project
+from twinlake.flows.validating import validate_batch
 from twinlake.lake import landing, rows, tables
 from twinlake.registry.inputs import InputFile
 from twinlake.registry.state import Landing
 
 
-def land_files(project: Project, source: Source, through_us: int) -> Landing | None:
+def land_files(
+    project: Project, source: Source, through_us: int, *, validate: bool = False
+) -> Landing | None:
     """Land the rows of a source's files up to an event timestamp that were not landed before.
+
+    A source with expectations on batches is validated by Great Expectations first.
+
+    Args:
+        project: The project.
+        source: What to land.
+        through_us: Up to which event timestamp, it included.
+        validate: Validate it also where it only has expectations on rows.
 
     Returns:
         What was landed; None when there was nothing new.
 
     Raises:
+        CheckFailed: The batch breaks an expectation on batches; nothing was landed.
         StateError: Another process lands this source.
         InputError: A file does not fit the source.
     """
@@ -35,7 +46,12 @@ def land_files(project: Project, source: Source, through_us: int) -> Landing | N
             return None
         total = sum(file.rows or 0 for file in due)
         project.tell(f"landing {source.name}: {len(due)} file(s), {total:,} rows")
-        return _land(project, source, due, after, through_us)
+        batch = _batch(project, source, due, after, through_us)
+        docs = None
+        if source.batch_expectations or (validate and source.expectations):
+            page = validate_batch(project, source, batch).data_docs
+            docs = str(page.relative_to(project.settings.state))
+        return _land(project, source, batch, due, docs)
 
 
 def recover(project: Project, source: Source) -> None:
@@ -53,13 +69,13 @@ def recover(project: Project, source: Source) -> None:
             _finish(project, source, intent)
 
 
-def _land(
+def _batch(
     project: Project,
     source: Source,
     due: list[InputFile],
     after: dict[str, int | None],
     through_us: int,
-) -> Landing | None:
+) -> landing.Batch:
     path = project.places.events(source.name)
     landed = max((one.version for one in project.landings(source.name).all()), default=0)
     version = tables.require_version(project.spark, path, landed).version + 1
@@ -67,16 +83,23 @@ def _land(
     for file in due:
         by_start.setdefault(after[file.key], []).append(file.path)
     named = "\n".join([source.name, str(through_us), *sorted(file.key for file in due)])
-    batch = landing.Batch(
+    return landing.Batch(
         name=hashlib.sha256(named.encode()).hexdigest()[:16],
         version=version,
         portions=[landing.Portion(paths, start) for start, paths in by_start.items()],
         file_format=project.input_format(source),
         through_us=through_us,
         landed_us=project.now_us(),
-        key_columns=_key_columns(project.applied().definitions, source),
+        key_columns=project.key_columns(source),
     )
-    intent = Landing(version, batch.name, tuple(file.key for file in due), through_us)
+
+
+def _land(
+    project: Project, source: Source, batch: landing.Batch, due: list[InputFile], docs: str | None
+) -> Landing:
+    path = project.places.events(source.name)
+    files = tuple(file.key for file in due)
+    intent = Landing(batch.version, batch.name, files, batch.through_us, data_docs=docs)
     reached("landing.begun")
     project.landings(source.name).begin(intent)
     reached("landing.intent_written")
@@ -118,13 +141,3 @@ def _finish(project: Project, source: Source, intent: Landing) -> Landing:
     project.landings(source.name).finish(done)
     reached("landing.written_down")
     return done
-
-
-def _key_columns(definitions: Definitions, source: Source) -> list[str]:
-    keys = [
-        name
-        for view in definitions.views.values()
-        if view.source.name == source.name
-        for name in view.entity.join_keys
-    ]
-    return list(dict.fromkeys(keys))

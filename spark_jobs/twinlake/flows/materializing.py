@@ -40,6 +40,7 @@ def materialize(
     start_us: int | None = None,
     end_us: int | None = None,
     incremental: bool = False,
+    validate: bool = False,
 ) -> Materialized:
     """Compute views for an interval of event times into Delta, and publish them online.
 
@@ -52,6 +53,11 @@ def materialize(
         start_us: Not part of the interval; the beginning of time by default.
         end_us: Part of it; everything by default.
         incremental: Start each view where it was last computed to.
+        validate: Let Great Expectations validate what lands of every source with expectations,
+            not only of those with expectations on batches.
+
+    Raises:
+        CheckFailed: A batch breaks an expectation on batches; nothing of it was landed.
     """
     names = list(views) or list(project.applied().definitions.views)
     chosen = {name: project.view(name) for name in names}
@@ -68,7 +74,7 @@ def materialize(
     landings = {}
     for view in chosen.values():
         if view.source.name not in landings:
-            landings[view.source.name] = land_files(project, view.source, end)
+            landings[view.source.name] = land_files(project, view.source, end, validate=validate)
     publications = {
         name: publish(project, view, (intervals[name].start_us, intervals[name].end_us))
         for name, view in chosen.items()

@@ -27,7 +27,7 @@ from twinlake.java import SETUP_HINT, find_java, jar_files
 from twinlake.lake.failures import meaning
 from twinlake.online.store import OnlineStore, OnlineTable
 from twinlake.registry.identity import ensure_state_id, state_id
-from twinlake.registry.inputs import InputFile, list_files, other_files
+from twinlake.registry.inputs import InputFile, format_at, list_files, other_files
 from twinlake.registry.places import Places
 from twinlake.registry.state import (
     Applied,
@@ -146,6 +146,12 @@ class Project:
             hint="features.py defines it: run `twinlake apply` first",
         )
 
+    def key_columns(self, source: Source) -> list[str]:
+        """Name the join keys of the applied views on a source; a row without them is of no use."""
+        views = self.applied().definitions.views.values()
+        keys = [key for v in views if v.source.name == source.name for key in v.entity.join_keys]
+        return list(dict.fromkeys(keys))
+
     def landings(self, source: str) -> Landings:
         """What was landed of a source."""
         return Landings(self.settings.state, source)
@@ -159,8 +165,6 @@ class Project:
         if source.batch is None:
             return []
         path = self._paths.get(source.name)
-        if path is not None and path.name.lower().endswith((".csv", ".csv.gz")):
-            return list_files(source, path.resolve(), "csv")
         location = (path or self.settings.project / source.batch.path).resolve()
         read_as = self.input_format(source)
         files = list_files(source, location, read_as)
@@ -173,11 +177,10 @@ class Project:
         return files
 
     def input_format(self, source: Source) -> str:
-        """Tell the format of a source's files; a path that ends in .csv says it by itself."""
+        """Tell the format of a source's files; those at another path may have another."""
+        declared = source.batch.format if source.batch else "parquet"
         path = self._paths.get(source.name)
-        if path is not None and path.name.lower().endswith((".csv", ".csv.gz")):
-            return "csv"
-        return source.batch.format if source.batch else "parquet"
+        return declared if path is None else format_at(path.resolve(), declared)
 
     @property
     def spark(self) -> SparkSession:

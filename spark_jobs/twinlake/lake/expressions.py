@@ -33,7 +33,7 @@ def _of_source(spark: SparkSession, source: Source) -> list[Problem]:
     if source.where is not None:
         problems += _try(frame, f"{place}, where", source.where)
     for expectation, (_, predicate) in zip(
-        source.expectations, expectation_rules(source.expectations), strict=True
+        source.row_expectations, expectation_rules(source.row_expectations), strict=True
     ):
         try:
             frame.where(predicate)

@@ -1,7 +1,6 @@
 """The gate: expectations as Spark predicates, and the reasons why a row does not pass.
 
-Each predicate agrees with what Great Expectations says of the same row; a null passes all of them
-but ``not_be_null``.
+Each predicate agrees with what Great Expectations says of the same row.
 """
 
 from __future__ import annotations
@@ -68,7 +67,10 @@ def expectation_rules(expectations: Sequence[Expectation]) -> list[tuple[str, Co
 
 
 def _between(arguments: Arguments) -> Column:
-    column = F.col(arguments["column"])
+    return _within(F.col(arguments["column"]), arguments)
+
+
+def _within(column: Column, arguments: Arguments) -> Column:
     predicate = F.lit(True)
     low, high = arguments.get("min_value"), arguments.get("max_value")
     if low is not None:
@@ -81,13 +83,20 @@ def _between(arguments: Arguments) -> Column:
 
 
 def _lengths_between(arguments: Arguments) -> Column:
-    length = F.length(F.col(arguments["column"]))
-    predicate = F.lit(True)
-    if arguments.get("min_value") is not None:
-        predicate = predicate & (length >= F.lit(arguments["min_value"]))
-    if arguments.get("max_value") is not None:
-        predicate = predicate & (length <= F.lit(arguments["max_value"]))
-    return predicate
+    return _within(F.length(F.col(arguments["column"])), arguments)
+
+
+def _matches_list(arguments: Arguments) -> Column:
+    column, texts = F.col(arguments["column"]), arguments["regex_list"]
+    if arguments.get("match_on", "any") == "any":
+        # One pattern of alternatives, as there: a flag such as (?i) reaches those after it.
+        return column.rlike("|".join(texts))
+    return reduce(Column.__and__, [column.rlike(text) for text in texts])
+
+
+def _matches_none(arguments: Arguments) -> Column:
+    column = F.col(arguments["column"])
+    return reduce(Column.__and__, [~column.rlike(text) for text in arguments["regex_list"]])
 
 
 def _greater(arguments: Arguments) -> Column:
@@ -103,6 +112,12 @@ _PREDICATES: dict[str, Callable[[Arguments], Column]] = {
     "expect_column_values_to_not_be_in_set": lambda a: ~F.col(a["column"]).isin(*a["value_set"]),
     "expect_column_values_to_match_regex": lambda a: F.col(a["column"]).rlike(a["regex"]),
     "expect_column_values_to_not_match_regex": lambda a: ~F.col(a["column"]).rlike(a["regex"]),
+    "expect_column_values_to_match_regex_list": _matches_list,
+    "expect_column_values_to_not_match_regex_list": _matches_none,
     "expect_column_value_lengths_to_be_between": _lengths_between,
+    "expect_column_value_lengths_to_equal": lambda a: F.length(F.col(a["column"])) == a["value"],
     "expect_column_pair_values_a_to_be_greater_than_b": _greater,
+    "expect_column_pair_values_to_be_equal": lambda a: F.col(a["column_A"]).eqNullSafe(
+        F.col(a["column_B"])
+    ),
 }

@@ -26,6 +26,8 @@ from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Sourc
 from twinlake.definitions.times import MAX_US, parse_duration_us
 from twinlake.lake import arrays, events, gate, rows, tables
 
+# The condition on a judged row under which it passes the gate.
+PASSES = "_reasons IS NULL"
 # Times that nothing can come before: meters and cards are younger, and Spark and Cassandra both
 # hold it.
 _EARLIEST_US = -2_208_988_800_000_000  # 1900-01-01
@@ -86,7 +88,7 @@ class Verdicts:
 
 def land(spark: SparkSession, path: Path, source: Source, batch: Batch) -> None:
     """Append a batch to the events table, in one commit; landing it twice changes nothing."""
-    judged = _judge(_incoming(spark, source, batch), source, batch)
+    judged = judge(spark, source, batch)
     frame = _settle_identities(spark, path, source, judged)
     system = {
         "_version": F.lit(batch.version).cast("bigint"),
@@ -121,6 +123,16 @@ def fence(spark: SparkSession, path: Path, source: Source, version: int) -> None
 
 def _writer(source: Source) -> str:
     return f"twinlake/lander/{source.name}"
+
+
+def judge(spark: SparkSession, source: Source, batch: Batch) -> DataFrame:
+    """Read a batch with derived columns, and the reasons for which rows do not pass the gate."""
+    return _judge(_incoming(spark, source, batch), source, batch)
+
+
+def landed_rows(spark: SparkSession, path: Path, source: Source, version: int) -> DataFrame:
+    """Read a landed batch with derived columns, whatever the verdicts."""
+    return events.derive(tables.read(spark, path).where(F.col("_version") == version), source)
 
 
 def verdicts(spark: SparkSession, path: Path, version: int) -> Verdicts | None:
@@ -187,7 +199,7 @@ def _judge(frame: DataFrame, source: Source, batch: Batch) -> DataFrame:
         ),
         *((f"{name}: a key must not be null", F.col(name).isNotNull()) for name in needed),
         *gate.finite_rules(all_columns(source)),
-        *gate.expectation_rules(source.expectations),
+        *gate.expectation_rules(source.row_expectations),
     ]
     frame = frame.withColumn("_known_timestamp", _known(source))
     frame = frame.withColumns({"_hash_a": hash_a, "_hash_b": hash_b})

@@ -6,9 +6,7 @@ reason; nothing is dropped here.
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import re
 import zlib
 from collections.abc import Sequence
@@ -23,10 +21,14 @@ from pyspark.sql.types import StringType, StructField, StructType
 from twinlake.definitions.resolution import raw_columns
 from twinlake.definitions.sources import Source
 from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, is_decimal
+from twinlake.lake import tables
+from twinlake.registry.inputs import csv_header, names_in
 
 # Beside the source's columns: why a row could not be read, the row as it came, and its place.
 UNREADABLE, RAW, ORIGIN, OFFSET = "_unreadable", "_raw", "_origin", "_offset"
 _CORRUPT = "_corrupt_line"
+# Between name and type in a layout; no name holds it.
+_BETWEEN = "\0"
 # Spark's cast cuts "7.9" to 7 and "2014-02-01 23:00" to a day, and gives "13:00" today's date.
 _WHOLE, _DAY = r"^\s*[+-]?\d+\s*$", r"^\s*\d{4,}-\d{1,2}-\d{1,2}"
 _READABLE_TEXT = dict.fromkeys(INTEGER_TYPES, _WHOLE) | {"date": _DAY + r"\s*$", "timestamp": _DAY}
@@ -43,7 +45,7 @@ def read_files(
         The source's columns with their declared types, plus ``_unreadable`` (array of reasons, or
         null), ``_raw``, ``_origin`` and ``_offset``.
     """
-    layout_of = _parquet_layout if file_format == "parquet" else _csv_header
+    layout_of = _parquet_layout if file_format == "parquet" else _csv_layout
     groups: dict[tuple[str, ...], list[str]] = {}
     for path in paths:
         groups.setdefault(layout_of(path), []).append(path)
@@ -81,23 +83,21 @@ def _is_whole(path: str) -> bool:
 
 def _parquet_layout(path: str) -> tuple[str, ...]:
     schema = pq.read_schema(path)
-    return tuple(f"{field.name} {field.type}" for field in schema)
+    return tuple(f"{field.name}{_BETWEEN}{field.type}" for field in schema)
 
 
-def _csv_header(path: str) -> tuple[str, ...]:
-    file = Path(path)
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-        lines = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
-        return tuple(name.strip() for name in next(csv.reader(lines)))
+def _csv_layout(path: str) -> tuple[str, ...]:
+    return csv_header(Path(path))
 
 
 def _read_parquet(
     spark: SparkSession, source: Source, paths: list[str], layout: tuple[str, ...]
 ) -> DataFrame:
     frame = spark.read.parquet(*paths)
-    nanoseconds = {entry.split(" ")[0] for entry in layout if " timestamp[ns" in entry}
+    types = dict(entry.split(_BETWEEN) for entry in layout)
+    named = names_in(source, types)
     values = [
-        _cast_parquet(name, kind, name in nanoseconds).alias(name)
+        _cast_parquet(named[name], kind, types[named[name]].startswith("timestamp[ns")).alias(name)
         for name, kind in raw_columns(source).items()
     ]
     return frame.select(
@@ -155,8 +155,9 @@ def _read_csv(
         enforceSchema=True,
     )
     values, rules = [], [F.when(F.col(_CORRUPT).isNotNull(), F.lit("line: wrong number of fields"))]
+    named = names_in(source, layout)
     for name, kind in raw_columns(source).items():
-        text = F.col(f"`{name}`")
+        text = F.col(tables.quoted(named[name]))
         value = cast_text(text, kind)
         values.append(without_negative_zero(value, kind).alias(name))
         rules.append(

@@ -5,10 +5,12 @@ Reads file names and Parquet footers only, so a plan over a large folder costs l
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,57 @@ class InputFile:
         return f"{self.path}|{self.size_bytes}|{self.modified_ns}"
 
 
+def format_at(location: Path, declared: str) -> str:
+    """Tell the format of the files at a path.
+
+    The name of a file says it; a folder without a file of the declared format may hold another.
+
+    Args:
+        location: A file or a folder.
+        declared: What it is where neither says otherwise.
+    """
+    other = next(name for name in _SUFFIXES if name != declared)
+    if location.is_dir():
+        names = {path.name.lower() for path in location.rglob("*") if path.is_file()}
+        if any(name.endswith(_SUFFIXES[declared]) for name in names):
+            return declared
+        return other if any(name.endswith(_SUFFIXES[other]) for name in names) else declared
+    return other if location.name.lower().endswith(_SUFFIXES[other]) else declared
+
+
+def names_in(source: Source, found: Collection[str]) -> dict[str, str]:
+    """Tell under which name a file holds each column of a source.
+
+    Args:
+        source: The source.
+        found: The columns of the file.
+
+    Returns:
+        Column to its name in the file; without the columns that the file lacks.
+    """
+    others = source.batch.also_named if source.batch else {}
+    named = {}
+    for column in raw_columns(source):
+        for name in (column, others.get(column, column)):
+            if name in found:
+                named[column] = name
+                break
+    return named
+
+
+def csv_header(path: Path) -> tuple[str, ...]:
+    """Read the names in the first line of a CSV file, plain or compressed; empty without one.
+
+    Raises:
+        OSError: The file cannot be read, or is not compressed as its name says.
+    """
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        first = io.BytesIO(stream.readline(1 << 20))
+    # Some programs begin a file with a byte order mark, which is no part of the first name.
+    lines = io.TextIOWrapper(first, encoding="utf-8-sig", errors="replace", newline="")
+    return tuple(name.strip() for name in next(csv.reader(lines, skipinitialspace=True), []))
+
+
 def list_files(source: Source, location: Path, file_format: str) -> list[InputFile]:
     """List a source's files, ordered by path, after a look at each one's schema.
 
@@ -84,7 +137,9 @@ def list_files(source: Source, location: Path, file_format: str) -> list[InputFi
     if location.is_file():
         paths = [location]
     else:
-        paths = sorted(p for p in location.rglob("*") if p.is_file() and p.name.endswith(suffixes))
+        paths = sorted(
+            p for p in location.rglob("*") if p.is_file() and p.name.lower().endswith(suffixes)
+        )
     if not paths:
         raise InputError(
             f"source {source.name}: {location} holds no {file_format} file",
@@ -118,8 +173,9 @@ def _check_parquet(source: Source, path: Path) -> int:
             f"source {source.name}: {path} is not a Parquet file: {str(error).splitlines()[0]}",
             hint="write it again, or take it out of the folder",
         ) from error
-    _require_columns(source, path, schema.names)
-    for name, declared in raw_columns(source).items():
+    named = _require_columns(source, path, schema.names)
+    for column, declared in raw_columns(source).items():
+        name = named[column]
         found = schema.field(name).type
         if not _readable(declared, found):
             raise InputError(
@@ -141,41 +197,42 @@ def _readable(declared: str, found: pa.DataType) -> bool:
 
 
 def _check_csv(source: Source, path: Path) -> None:
-    line = _first_line(source, path)
-    if line.startswith(b"PAR1") or b"\0" in line:
-        raise InputError(
-            f"source {source.name}: {path} is not a CSV file: its first line is no text",
-            hint="write it again, or take it out of the folder",
-        )
-    header = line.decode("utf-8", errors="replace").rstrip("\r\n")
-    if not header.strip():
-        raise InputError(
-            f"source {source.name}: {path} is empty", hint="it must begin with a header line"
-        )
-    found = [name.strip().strip('"') for name in header.split(",")]
-    if len(found) == 1 and re.search(r"[;\t|]", header):
-        raise InputError(
-            f"source {source.name}: {path} has no column {', '.join(raw_columns(source))}",
-            hint=f"its fields must be separated by commas; its first line: {header[:80]}",
-        )
-    _require_columns(source, path, found)
-
-
-def _first_line(source: Source, path: Path) -> bytes:
     try:
-        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
-            return file.readline(1 << 20)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        if _is_binary(path):
+            raise InputError(
+                f"source {source.name}: {path} is not a CSV file: its first line is no text",
+                hint="write it again, or take it out of the folder",
+            )
+        header = csv_header(path)
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"source {source.name}: {path} is not a gzip file, or not a whole one: {error}",
             hint="write it again, or take it out of the folder",
         ) from error
+    if not any(header):
+        raise InputError(
+            f"source {source.name}: {path} is empty", hint="it must begin with a header line"
+        )
+    if len(header) == 1 and re.search(r"[;\t|]", header[0]):
+        raise InputError(
+            f"source {source.name}: {path} has no column {', '.join(raw_columns(source))}",
+            hint=f"its fields must be separated by commas; its first line: {header[0][:80]}",
+        )
+    _require_columns(source, path, header)
 
 
-def _require_columns(source: Source, path: Path, found: Sequence[str]) -> None:
-    missing = [name for name in raw_columns(source) if name not in found]
+def _is_binary(path: Path) -> bool:
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+        line = file.readline(1 << 20)
+    return line.startswith(b"PAR1") or b"\0" in line
+
+
+def _require_columns(source: Source, path: Path, found: Sequence[str]) -> dict[str, str]:
+    named = names_in(source, found)
+    missing = [name for name in raw_columns(source) if name not in named]
     if missing:
         raise InputError(
             f"source {source.name}: {path} has no column {', '.join(missing)}",
             hint=f"its columns: {', '.join(found)}",
         )
+    return named

@@ -5,6 +5,7 @@ STATE/lake/events/SOURCE                              events tables
 STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
 STATE/lake/training_sets/SERVICE__ID                  training sets
 STATE/spines/CONTENT.parquet                          spines that came from memory
+STATE/data_docs/SOURCE/BATCH                          what Great Expectations says of a batch
 STATE/online.sqlite                                   the embedded online store
 STATE/identity                                        the state's own id, see identity.py
 STATE/mlflow.sqlite, STATE/models                     runs and models
@@ -54,6 +55,10 @@ class Places:
     def receipts(self) -> Path:
         """The receipts of training sets."""
         return self.state / "receipts"
+
+    def data_docs(self, source: str, name: str) -> Path:
+        """What Great Expectations wrote about one batch of a source."""
+        return self.state / "data_docs" / source / name
 
     @property
     def scratch(self) -> Path:

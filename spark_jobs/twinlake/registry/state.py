@@ -86,6 +86,7 @@ class Landing:
         read, accepted, duplicate, quarantined: Rows by verdict; read is their sum.
         newest_event_us: Newest event timestamp of the accepted rows of this batch, if any.
         landed_us: The commit's own time.
+        data_docs: The page of its validation, relative to the state folder; None without one.
     """
 
     version: int
@@ -98,6 +99,7 @@ class Landing:
     quarantined: int = 0
     newest_event_us: int | None = None
     landed_us: int | None = None
+    data_docs: str | None = None
 
 
 class Landings:

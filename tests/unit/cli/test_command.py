@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 PROGRAM = Path(sys.executable).parent / "twinlake"
 VERBS = {
     "init", "plan", "apply", "ls", "show", "materialize", "materialize-incremental",
-    "training-set", "train", "get", "parity", "doctor",
+    "training-set", "train", "get", "parity", "doctor", "validate", "leak-check",
 }  # fmt: skip
 
 
@@ -71,6 +71,9 @@ def test_every_verb_explains_itself(run: Command, path: tuple[str, ...]) -> None
         (["get", "energy_forecast"], "Missing argument 'KEY=VALUE...'"),
         (["get", "energy_forecast", "x"], "'x' is not KEY=VALUE"),
         (["parity", "--keys", "0"], "0 is not in the range"),
+        (["leak-check", "--keys", "0"], "0 is not in the range"),
+        (["validate"], "Missing argument 'SOURCE'"),
+        (["validate", "daily_energy", "--landed", "--batch", "1"], "give --landed or --batch"),
         (["parity", "--keys", "5", "--all"], "give --keys or --all"),
         (["training-set", "build", "energy_forecast"], "Missing option '--spine'"),
         (["materialize", "--start", "soon"], "'soon' is not a time"),
@@ -112,6 +115,9 @@ BEFORE_APPLY = [
     ["materialize-incremental"],
     ["ls"],
     ["show", "daily_energy"],
+    ["validate", "daily_energy"],
+    ["leak-check"],
+    ["leak-check", "energy_forecast"],
 ]
 
 

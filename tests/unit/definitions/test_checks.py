@@ -29,7 +29,7 @@ from twinlake import (
     Source,
 )
 from twinlake.definitions.checks import RESERVED_COLUMNS, RESERVED_PREFIXES, check, find_problems
-from twinlake.definitions.expectations import SUPPORTED
+from twinlake.definitions.expectations import BATCH_LEVEL, ROW_LEVEL
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.resolution import view_features
 from twinlake.errors import DefinitionError, Problem
@@ -95,15 +95,97 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
     "expectation kind": (source(expectations=["x"]), "orders, expectations", "is ['x']"),
     "expectation type kind": (expecting(5), "orders, expectations", "Expectation(5)"),
     "expectation": (expecting("expect_table_row_count"), "expect_table_row_count", "single rows"),
+    "expectation share": (
+        expecting(BETWEEN, column="amount", min_value=0, mostly=1),
+        BETWEEN,
+        "mostly is 1",
+    ),
+    "expectation share of a batch": (
+        expecting("expect_table_row_count_to_equal", value=3, mostly=0.5),
+        "expect_table_row_count_to_equal",
+        "'mostly' is not supported",
+    ),
+    "expectation bounds": (expecting(BETWEEN, column="amount"), BETWEEN, "neither min_value"),
+    "expectation swapped": (
+        expecting(BETWEEN, column="amount", min_value=2, max_value=1),
+        BETWEEN,
+        "is above max_value",
+    ),
+    "expectation text bound": (
+        expecting(BETWEEN, column="amount", min_value="1"),
+        BETWEEN,
+        "compares a double with '1'",
+    ),
+    "expectation number bound": (
+        expecting(BETWEEN, column="region", min_value=1),
+        BETWEEN,
+        "compares a string with 1",
+    ),
+    "expectation null in set": (
+        expecting(IN_SET, column="region", value_set=["a", None]),
+        IN_SET,
+        "value_set has None",
+    ),
+    "expectation empty set": (expecting(IN_SET, column="region", value_set=[]), IN_SET, "is empty"),
+    "expectation regex": (
+        expecting("expect_column_values_to_match_regex", column="amount", regex="1"),
+        "expect_column_values_to_match_regex",
+        "reads a double",
+    ),
+    "expectation match_on": (
+        expecting(
+            "expect_column_values_to_match_regex_list",
+            column="region",
+            regex_list=["a"],
+            match_on="some",
+        ),
+        "expect_column_values_to_match_regex_list",
+        "match_on is 'some'",
+    ),
+    "expectation mean": (
+        expecting("expect_column_mean_to_be_between", column="region", min_value=1),
+        "expect_column_mean_to_be_between",
+        "reads a string",
+    ),
+    "expectation max": (
+        expecting("expect_column_max_to_be_between", column="shipped_at", min_value="2024-01-01"),
+        "expect_column_max_to_be_between",
+        "reads a timestamp",
+    ),
+    "expectation pair": (
+        expecting("expect_column_pair_values_to_be_equal", column_A="amount", column_B="region"),
+        "expect_column_pair_values_to_be_equal",
+        "compares double, string",
+    ),
+    "expectation compound": (
+        expecting("expect_compound_columns_to_be_unique", column_list=["region", "regin"]),
+        "expect_compound_columns_to_be_unique",
+        "no column 'regin'",
+    ),
+    "expectation binary": (
+        expecting(IN_SET, column="picture", value_set=["a"]),
+        IN_SET,
+        "binary",
+    ),
+    "other name of no column": (
+        source(batch=Files("orders/", also_named={"regoin": "Region"})),
+        "source orders, also_named regoin",
+        "no column 'regoin'",
+    ),
+    "other name that is a column": (
+        source(batch=Files("orders/", also_named={"region": "day"})),
+        "source orders, also_named region",
+        "'day' is a column itself",
+    ),
+    "other names alike": (
+        source(batch=Files("orders/", also_named={"region": "X", "day": "X"})),
+        "source orders, also_named day",
+        "stands for two columns",
+    ),
     "expectation lacks": (
         expecting(IN_SET, column="day"),
         IN_SET,
         "lacks the argument 'value_set'",
-    ),
-    "expectation mostly": (
-        expecting(BETWEEN, column="amount", mostly=0.9),
-        f"source orders, {BETWEEN}",
-        "'mostly' is not supported",
     ),
     "expectation argument": (expecting(BETWEEN, column="amount", low=1), BETWEEN, "'low' is not"),
     "expectation column": (expecting(BETWEEN, column="amout"), BETWEEN, "no column 'amout'"),
@@ -268,10 +350,21 @@ def test_supported_expectations_pass() -> None:
     arguments = {
         "column": "amount", "column_A": "amount", "column_B": "net", "regex": "a+",
         "value_set": [1, 2], "min_value": 0, "max_value": 1.5, "or_equal": True,
-        "strict_min": True, "strict_max": False,
+        "strict_min": True, "strict_max": False, "regex_list": ["a"], "match_on": "all",
+        "value": 3, "column_list": ["order_id", "region"],
+        "quantile_ranges": {"quantiles": [0.5], "value_ranges": [[0, 1]]},
     }  # fmt: skip
-    for kind, (required, optional) in SUPPORTED.items():
-        check(shop(expecting(kind, **{name: arguments[name] for name in required | optional})))
+    for kind, (required, optional) in {**ROW_LEVEL, **BATCH_LEVEL}.items():
+        given = {name: arguments[name] for name in required | optional}
+        if "regex" in kind or "lengths" in kind:
+            given["column"] = "region"
+        expectation = Expectation(kind, **given)
+        assert expectation.is_row_level == (kind in ROW_LEVEL)
+        check(shop(source(expectations=[expectation])))
+        if kind in ROW_LEVEL:
+            shared = Expectation(kind, **given, mostly=0.9)
+            assert not shared.is_row_level
+            check(shop(source(expectations=[shared])))
 
 
 @pytest.mark.parametrize("name", ["tl_x", "sqlite_x", "tlx", "x_tl_", "sqlite"])

@@ -131,6 +131,17 @@ def test_how_the_known_time_is_derived_matters() -> None:
 SAME_SOURCE = {
     "description": source(description="Orders"),
     "path": source(batch=Files("elsewhere/")),
+    "other names": source(
+        event_id=("order_id", "day"), batch=Files("orders/", also_named={"region": "Region"})
+    ),
+    "expectations on batches": source(
+        event_id=("order_id", "day"),
+        expectations=[
+            *source().expectations,
+            Expectation("expect_table_row_count_to_be_between", min_value=1),
+            Expectation("expect_column_values_to_not_be_null", column="day", mostly=0.9),
+        ],
+    ),
     "order of the identity": source(event_id=("day", "order_id")),
     "where": source(event_id=("order_id", "day"), where="paid"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import importlib.util
 import math
 from pathlib import Path
@@ -124,3 +125,23 @@ def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
     pq.write_table(daily_table([]).drop_columns(["day"]), tmp_path / "daily.parquet")
     with pytest.raises(InputError, match="no column day"):
         spine.write_spine(tmp_path / "daily.parquet", tmp_path / "out.parquet")
+
+
+def test_the_original_layout_gives_the_same_spine(tmp_path: Path) -> None:
+    sample = ROOT / "bootstrap/data/smart_meters/daily_energy.parquet"
+    homes = ["MAC000002", "MAC000393", "MAC005549"]
+    table = pq.read_table(sample, filters=[("household_id", "in", homes)])
+    pq.write_table(table, tmp_path / "daily.parquet")
+    count = spine.write_spine(tmp_path / "daily.parquet", tmp_path / "expected.parquet")
+    head = ",".join(table.column_names).replace("household_id", "LCLid")
+    rows = [",".join("" if c is None else str(c) for c in r.values()) for r in table.to_pylist()]
+    plain, packed = tmp_path / "block_0.csv", tmp_path / "block_1.csv.gz"
+    plain.write_text("\n".join([head, *rows[0::2]]), "utf-8-sig")
+    packed.write_bytes(gzip.compress("\n".join([head, *rows[1::2]]).encode()))
+    assert spine.write_spine([plain, packed], tmp_path / "spine.parquet") == count > 1000
+    assert pq.read_table(tmp_path / "spine.parquet").equals(
+        pq.read_table(tmp_path / "expected.parquet")
+    )
+    plain.write_text(head.replace("day", "date") + "\n")
+    with pytest.raises(InputError, match="no column day"):
+        spine.write_spine(plain, tmp_path / "spine.parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from twinlake import Files, Source
 from twinlake.errors import InputError
-from twinlake.registry.inputs import list_files
+from twinlake.registry.inputs import csv_header, format_at, list_files, names_in
 
 SOURCE = Source(
     "orders",
@@ -152,6 +153,7 @@ def test_csv_files_are_listed_by_their_header(tmp_path: Path) -> None:
         (HEADER.replace(",day", "").encode(), "has no column day"),
         (b"1,a,0.5,1.25,2024-05-01,now\n", "has no column id, region, amount, price, day, at"),
         (b"\xff\xfe\x00", "is not a CSV file"),
+        (HEADER.replace("region", "area").encode(), "has no column region"),
     ],
 )
 def test_a_bad_csv_is_named(tmp_path: Path, content: bytes, told: str) -> None:
@@ -162,6 +164,56 @@ def test_a_bad_csv_is_named(tmp_path: Path, content: bytes, told: str) -> None:
     said = f"{failure.value.message}; {failure.value.hint}"
     assert str(path) in said
     assert told in said
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    marked = b"\xef\xbb\xbf" + HEADER.encode() + b"\n"
+    (tmp_path / "a.csv").write_bytes(marked)
+    (tmp_path / "b.csv").write_bytes(b'\xef\xbb\xbf"id",' + HEADER.encode()[3:])
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(marked))
+    assert len(list_files(SOURCE, tmp_path, "csv")) == 3
+    assert {csv_header(path) for path in tmp_path.iterdir()} == {tuple(COLUMNS)}
+
+
+def test_compressed_files_are_looked_into(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(HEADER.replace(",day", "").encode()))
+    with pytest.raises(InputError, match=r"a\.csv\.gz has no column day"):
+        list_files(SOURCE, tmp_path, "csv")
+    path.write_bytes(HEADER.encode())
+    with pytest.raises(InputError, match=r"a\.csv\.gz cannot be read") as failure:
+        list_files(SOURCE, tmp_path, "csv")
+    assert "gzip" in (failure.value.hint or "")
+
+
+def test_a_column_may_have_another_name_in_files(tmp_path: Path) -> None:
+    other = replace(SOURCE, batch=Files("orders/", also_named={"region": "Area"}))
+    write(tmp_path / "own.parquet")
+    write(tmp_path / "other.parquet", without="region", Area=pa.array(["a", None]))
+    assert len(list_files(other, tmp_path, "parquet")) == 2
+    (tmp_path / "a.csv").write_text(HEADER.replace("region", "Area"))
+    assert len(list_files(other, tmp_path, "csv")) == 1
+    # Where a file has both, its own name counts.
+    assert names_in(other, ["Area", "region"]) == {"region": "region"}
+    assert names_in(other, ["Area", "id"]) == {"id": "id", "region": "Area"}
+    with pytest.raises(InputError, match=r"other\.parquet has no column region"):
+        list_files(SOURCE, tmp_path, "parquet")
+    write(tmp_path / "bad.parquet", without="region", Area=pa.array([1, 2]))
+    with pytest.raises(InputError, match=r"column Area of .*bad\.parquet is a int64"):
+        list_files(other, tmp_path, "parquet")
+
+
+def test_what_lies_at_another_path_says_its_format(tmp_path: Path) -> None:
+    folder, empty = tmp_path / "blocks", tmp_path / "empty"
+    folder.mkdir()
+    empty.mkdir()
+    (folder / "block_0.CSV").touch()
+    found = [format_at(folder, "parquet"), format_at(empty, "parquet"), format_at(empty, "csv")]
+    assert found == ["csv", "parquet", "csv"]
+    (folder / "a.pq").touch()
+    assert (format_at(folder, "parquet"), format_at(folder, "csv")) == ("parquet", "csv")
+    names = {"a.csv": "csv", "a.csv.gz": "csv", "a.parquet": "parquet", "a": "csv"}
+    assert {name: format_at(tmp_path / name, "csv") for name in names} == names
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "csv"])
