@@ -1,7 +1,7 @@
 """The point-in-time join to Delta beside DuckDB's ASOF to Parquet and Spark's union and window.
 
-python tests/bench/point_in_time.py [--spine 1000000] [--events 10000000] [--rounds 5]
-    [--hot 0.3] [--late 0.01] [--duck-only]
+python -m tests.bench.point_in_time [--spine 1000000] [--events 10000000] [--rounds 5]
+    [--hot 0.3] [--late 0.01] [--growth] [--no-window]
 """
 
 from __future__ import annotations
@@ -17,14 +17,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from measuring import exponent, give, machine, race, say, table
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "spark_jobs"))
-
 from pyspark.sql import SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
 import twinlake
+from tests.bench.measuring import Timing, exponent, give, machine, race, say, table
 from twinlake.definitions.times import MAX_US
 from twinlake.flows.landing import land_files
 from twinlake.flows.project import Project
@@ -121,7 +118,11 @@ def duck(folder: Path) -> Callable[[], None]:
     query = f"""COPY (SELECT s.*, {cells} FROM '{folder}/spine.parquet' s
         ASOF LEFT JOIN {events} e ON s.key = e.key AND s.event_timestamp >= e.{moment})
         TO '{folder}/duck.parquet' (FORMAT parquet)"""
-    return lambda: connection.execute(query) and None
+
+    def run() -> None:
+        connection.execute(query)
+
+    return run
 
 
 def window(spark: SparkSession, folder: Path) -> Callable[[], None]:
@@ -177,7 +178,7 @@ def compare(project: Project, folder: Path, names: list[str]) -> None:
             sys.exit(f"{name} and DuckDB differ")
 
 
-def measure(options: argparse.Namespace, divisor: int, names: tuple[str, ...]) -> dict:
+def measure(options: argparse.Namespace, divisor: int, names: tuple[str, ...]) -> dict[str, Timing]:
     """Generate, land, race and compare at one size."""
     spine_rows, event_rows = options.spine // divisor, options.events // divisor
     say(f"{spine_rows:,} spine rows, {event_rows:,} events, hot {options.hot}, late {options.late}")

@@ -25,7 +25,7 @@ from twinlake.errors import InputError
 from twinlake.flows import training_sets
 from twinlake.flows.landing import land_files
 from twinlake.flows.training_sets import TrainingSet
-from twinlake.lake import point_in_time, spines, tables
+from twinlake.lake import newest_rows, point_in_time, spines, tables
 from twinlake.models.receipts import Receipt
 
 ROWS = readings.random_rows(random.Random(21), keys=30, per_key=12, late=0.1)
@@ -51,6 +51,10 @@ two_views = FeatureService("two_views", features=[
     tiled.select("sum_d_7d", "count_s_1d", "stddev_m_7d", "first_s_1d"), plain,
 ])
 two_sources = FeatureService("two_sources", features=[prices, tiled.select("max_i_1d")])
+columns = FeatureService("columns", features=[plain])
+columns_of_two = FeatureService(
+    "columns_of_two", features=[prices.select("price"), plain.select("ts", "s", "m")]
+)
 """
 OTHER_SCHEMA = pa.schema(
     [
@@ -140,10 +144,7 @@ def trained(module_bench: Callable[[], Bench]) -> Trained:
     land(bench)
     spine = bench.folder / "spine.parquet"
     pq.write_table(pa.Table.from_pylist(SPINE, schema=SPINE_SCHEMA), spine)
-    built = {
-        name: training_sets.build(bench.project, name, spine)
-        for name in ("two_views", "two_sources")
-    }
+    built = {name: training_sets.build(bench.project, name, spine) for name in SERVICES}
     own, _ = readings.known_events(bench, ROWS)
     prices: dict[tuple[str, int], list[oracle.Event]] = {}
     for row in others:
@@ -177,6 +178,11 @@ SERVICES: dict[str, list[tuple[str, str, oracle.View]]] = {
     "two_sources": [
         ("prices", "others", PRICES),
         ("tiled", "readings", only(readings.VIEWS["tiled"], "max_i_1d")),
+    ],
+    "columns": [("plain", "readings", readings.VIEWS["plain"])],
+    "columns_of_two": [
+        ("prices", "others", only(PRICES, "price")),
+        ("plain", "readings", only(readings.VIEWS["plain"], "ts", "s", "m")),
     ],
 }
 
@@ -299,13 +305,37 @@ def test_rows_that_are_landed_later_do_not_change_a_set_of_the_old_sequence(
             point_in_time.Taken(view, names, Path(pin.path), sequence)
             for view, names in bench.project.service("slim").selections()
         ]
-        joined = point_in_time.join(bench.spark, spine, taken, 3)
+        asked = point_in_time.Spine(spine, 120)
+        joined = point_in_time.join(bench.spark, asked, taken, 3, tmp_path)
         return training_sets._content(joined, built.columns)[0]
 
     newest = bench.project.landings("readings").all()[-1].version
     assert newest > (pin.sequence or 0)
     assert content(pin.sequence or 0) == built.content
     assert content(newest) != built.content
+
+
+@pytest.mark.parametrize("service", ["columns", "columns_of_two"])
+def test_a_spine_too_large_for_two_passes_gives_the_same(
+    trained: Trained, service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bench, built = trained.bench, trained.built[service].receipt
+    versions = {pin.name: pin for pin in built.tables}
+    taken = [
+        point_in_time.Taken(
+            view,
+            names,
+            Path(versions[view.source.name].path),
+            versions[view.source.name].sequence or 0,
+        )
+        for view, names in bench.project.service(service).selections()
+    ]
+    spine = spines.read_spine(bench.spark, trained.spine, {"k": "string", "g": "int"})
+    asked = point_in_time.Spine(spine, len(SPINE))
+    monkeypatch.setattr(newest_rows, "MAX_SPINE_BYTES", 0)
+    joined = point_in_time.join(bench.spark, asked, taken, 3, tmp_path)
+    assert training_sets._content(joined, built.columns)[0] == built.content
+    assert not list(tmp_path.iterdir())
 
 
 REFUSED: dict[str, tuple[Callable[[Cells], Cells], str]] = {

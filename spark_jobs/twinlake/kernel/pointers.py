@@ -90,9 +90,11 @@ class Questions:
         # An event that is known when it happens hides from nobody.
         late = np.flatnonzero(seen_us > event_us)
         np.minimum.at(self._first_us, key[late], event_us[late])
-        # Questions before seen_us: one less, except where there is nothing less.
-        slot = self._timeline.rows_until(key, np.maximum(seen_us, FOREVER_AGO_US + 1) - 1)
-        some = slot < self._timeline.starts()[key + 1]
+        starts = self._timeline.starts()
+        is_lowest = seen_us == FOREVER_AGO_US  # nothing is one less
+        slot = self._timeline.rows_until(key, np.where(is_lowest, seen_us, seen_us - 1))
+        slot[is_lowest] = starts[key[is_lowest]]
+        some = slot < starts[key + 1]
         # Most events lose at once against what is kept already.
         some[some] = event_us[some] >= self._order[0][slot[some]]
         self._keep(slot[some], [v[some] for v in (event_us, known_us, tie_hi, tie_lo)])

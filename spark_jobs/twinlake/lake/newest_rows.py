@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from twinlake.kernel.views import EXPIRED, MISSING, NOT_YET_KNOWN, PRESENT, STAT
 from twinlake.lake import arrays, tables
 
 IntArray = npt.NDArray[np.int64]
+Cell = TypeVar("Cell", bound=np.generic)
 
 # What a spine may take of the driver and of each worker, and a spine row in an index of it.
 MAX_SPINE_BYTES = 256 << 20
@@ -157,7 +159,7 @@ class _Index:
         return Questions(self.keys.num_rows, self.code, self.time_us)
 
     def in_spine_order(self, newest: Newest) -> Newest:
-        def placed(values: IntArray) -> IntArray:
+        def placed(values: npt.NDArray[Cell]) -> npt.NDArray[Cell]:
             out = np.zeros(self.spine_rows, values.dtype)
             out[self.order] = values
             return out
@@ -191,17 +193,18 @@ class _Codes:
 
     def of(self, columns: Sequence[pa.Array]) -> IntArray:
         """Give each row's code, -1 where there is no such key."""
-        code = np.zeros(len(columns[0]), np.int64)
+        code: IntArray = np.zeros(len(columns[0]), np.int64)
         for column, values, pairs in zip(columns, self._values, self._pairs, strict=True):
-            part = pc.index_in(column, value_set=values).fill_null(-1)
-            part = part.to_numpy(zero_copy_only=False).astype(np.int64)
+            found = pc.index_in(column, value_set=values).fill_null(-1)
+            part: IntArray = found.to_numpy(zero_copy_only=False).astype(np.int64)
             if len(columns) == 1:
                 return part  # its own dictionary, so in the order of the table
             pair = code * len(values) + part
             place = np.minimum(np.searchsorted(pairs, pair), len(pairs) - 1)
             known = (code >= 0) & (part >= 0) & (pairs[place] == pair)
             code = np.where(known, place, -1)
-        return np.where(code >= 0, self._own[code], -1)
+        own: IntArray = np.where(code >= 0, self._own[code], -1)
+        return own
 
 
 def _find(spark: SparkSession, index: _Index, source: Wanted) -> Newest:
@@ -227,7 +230,7 @@ def _find(spark: SparkSession, index: _Index, source: Wanted) -> Newest:
     tasks = max(1, _MAX_KEPT_BYTES // (index.code.size * _KEPT_BYTES_PER_ROW))
     tasks = min(tasks, spark.sparkContext.defaultParallelism)
     found = narrow.coalesce(tasks).mapInArrow(of_part, _KEPT)
-    for batch in found._collect_as_arrow():  # type: ignore[operator]  # noqa: SLF001 (public from 4.0 on)
+    for batch in found._collect_as_arrow():  # noqa: SLF001 (public from 4.0 on)
         questions.merge(_read_kept(batch, index.keys.num_rows))
     shared.destroy()
     return questions.answer()

@@ -150,7 +150,7 @@ def _wanted(
 def _join_plain(
     spark: SparkSession, spine: DataFrame, wanted: list[newest_rows.Wanted], scratch: Path
 ) -> DataFrame:
-    batches = spine._collect_as_arrow()  # type: ignore[operator]  # noqa: SLF001 (public from 4.0)
+    batches = spine._collect_as_arrow()  # noqa: SLF001 (public from 4.0)
     table = pa.Table.from_batches(batches)
     frame = newest_rows.join(spark, table, EVENT_TIMESTAMP, wanted, scratch)
     names = {
