@@ -127,7 +127,8 @@ class Peer:
         self.session.execute(ddl)
         marks = ", ".join("?" * len(self.names))
         self.insert = self.prepare(
-            f"INSERT INTO {self.place} ({self._list(self.names)}) VALUES ({marks}) USING TIMESTAMP ?"
+            f"INSERT INTO {self.place} ({self._list(self.names)}) VALUES ({marks}) "
+            "USING TIMESTAMP ?"
         )
         key, features = f'"{self.names[0]}"', self._list([self.names[0], *columns])
         everything = self._list(self.names)
@@ -281,9 +282,7 @@ def server(port: int | None) -> Iterator[int]:
 
 
 def run() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--port", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=3000)
@@ -297,13 +296,24 @@ def run() -> None:
         for found in bench_reads(store, port, options.rounds):
             outcomes.append(found)
             tell(found)
-    figures = {one.name: {"wall": round(one.wall_ratio, 3), "cpu": round(one.cpu_ratio, 3),
-                          "ours": one.our_wall, "peer": one.peer_wall, "best_peer": one.peer}
-               for one in outcomes}  # fmt: skip
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    load = os.getloadavg()[0]
-    sys.stdout.write(json.dumps({"rounds": options.rounds, "load": load, "peak_rss_mib": peak_kib >> 10,
-                                 "cores": os.cpu_count(), "outcomes": figures}) + "\n")  # fmt: skip
+    document = {
+        "rounds": options.rounds,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "outcomes": {one.name: figures(one) for one in outcomes},
+    }
+    sys.stdout.write(json.dumps(document) + "\n")
+
+
+def figures(one: Outcome) -> dict[str, float | str]:
+    return {
+        "wall_ratio": round(one.wall_ratio, 3),
+        "cpu_ratio": round(one.cpu_ratio, 3),
+        "ours_s": one.our_wall,
+        "peer_s": one.peer_wall,
+        "best_peer": one.peer,
+    }
 
 
 def tell(one: Outcome) -> None:

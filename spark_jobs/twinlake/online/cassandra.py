@@ -28,7 +28,8 @@ from twinlake.online.cassandra_ddl import (
     qualified,
     stored_columns,
 )
-from twinlake.online.cassandra_session import CassandraSession, bind, bound_all
+from twinlake.online.cassandra_session import CassandraSession
+from twinlake.online.cassandra_window import bind, bound_all
 from twinlake.online.ddl import column_differences
 from twinlake.online.store import Key, OnlineRow, OnlineTable, RowCheck, WriteReport
 from twinlake.online.values import check_name
