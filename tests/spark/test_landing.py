@@ -265,7 +265,7 @@ def test_up_to_an_end_and_then_the_rest(bench: Bench) -> None:
     assert land(bench) is None
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     """Stands for SIGKILL: nothing of the product catches it."""
 
 

@@ -106,9 +106,10 @@ def _land(
     try:
         landing.land(project.spark, path, source, batch)
     except Exception as error:
-        # What cannot be told now, whether it was committed, the next lander finds out.
+        # What was committed nevertheless, or cannot be told now, the next lander settles.
         with suppress(Exception):
-            recover(project, source)
+            if landing.verdicts(project.spark, path, version) is None:
+                project.landings(source.name).drop_intent(intent)
         damaged = rows.unreadable_file(error, [file.path for file in due])
         if damaged is None:
             raise
