@@ -87,11 +87,20 @@ def second_rows() -> list[Cells]:
     return [*new, *late, *repeated, *contrary]
 
 
-def accepted_rows() -> list[Cells]:
-    """What must have been accepted after both files: one row of each id, the first of its bytes."""
+def accepted_rows(found: dict[int, float | None], *, one_batch: bool) -> list[Cells]:
+    """What must have been accepted after both files: one row of each id, the one that came first.
+
+    Within one batch no row comes first, and which of two contrary ones wins is decided by their
+    hashes; there it is one of them.
+
+    Args:
+        found: What was accepted, by id; it only matters for contrary rows of one batch.
+        one_batch: Both files were landed at once.
+    """
     by_id: dict[int, Cells] = {}
     for row in [*first_rows(), *second_rows()]:
-        by_id.setdefault(row["id"], row)
+        wins = one_batch and row["kwh"] == found.get(row["id"])
+        by_id[row["id"]] = row if wins else by_id.get(row["id"], row)
     return list(by_id.values())
 
 
