@@ -127,7 +127,7 @@ def plants_at(
     if known != KNOWN_AT_EVENT:
         times.append((FUTURE, at_us + 1, at_us - DAY_US))  # announced before it happens
         # At the end of every window, and just inside its beginning, where ``first`` looks.
-        events = [at_us, *(at_us - window + 1 for window in sorted(set(windows_us)))]
+        events = dict.fromkeys([at_us, *(at_us - window + 1 for window in sorted(windows_us))])
         times += [(NOT_YET_KNOWN, event_us, at_us + 1) for event_us in events]
     for kind, event_us, known_us in times:
         for values in (HIGH, LOW):
