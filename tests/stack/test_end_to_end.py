@@ -55,7 +55,7 @@ class Command:
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory, cassandra_port: int) -> Command:
     folder = tmp_path_factory.mktemp("example")
-    duckdb.sql(
+    duckdb.execute(
         f"COPY (SELECT * FROM '{SAMPLE}' WHERE household_id IN "
         f"(SELECT DISTINCT household_id FROM '{SAMPLE}' ORDER BY household_id LIMIT {HOMES})) "
         f"TO '{folder / 'cut.parquet'}' (FORMAT parquet)"
@@ -74,7 +74,7 @@ def test_both_stores_agree_in_every_cell(command: Command) -> None:
 
 
 def test_one_home_is_served(command: Command) -> None:
-    (home,) = duckdb.sql(
+    (home,) = duckdb.execute(
         f"SELECT min(household_id) FROM '{command.folder / 'cut.parquet'}'"
     ).fetchone() or ("",)
     told = command.document("get", "energy_forecast", f"household_id={home}")

@@ -101,8 +101,10 @@ def _table(places: Places, folder: Path) -> Iterator[Damage]:
             yield Damage(log.commit_file(landed[-1]), problem, remedy)
     for number, problem in log.damaged_commits(sums_problem).items():
         yield Damage(log.commit_file(number), problem, remedy)
-    broken = {file: problem for file in log.checkpoint_files()
-              if (problem := _parquet_problem(file))}  # fmt: skip
+    broken = {}
+    for file in log.checkpoint_files():
+        if (unreadable := _parquet_problem(file)) is not None:
+            broken[file] = unreadable
     is_spare = log.is_whole_without(broken)
     fix = REPAIR if is_spare else remedy
     for file, problem in broken.items():

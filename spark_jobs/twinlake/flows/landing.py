@@ -108,7 +108,7 @@ def _land(
     except Exception as error:
         # What was committed nevertheless, or cannot be told now, the next lander settles.
         with suppress(Exception):
-            if landing.verdicts(project.spark, path, version) is None:
+            if landing.verdicts(project.spark, path, batch.version) is None:
                 project.landings(source.name).drop_intent(intent)
         damaged = rows.unreadable_file(error, [file.path for file in due])
         if damaged is None:
