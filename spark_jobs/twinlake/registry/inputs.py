@@ -204,7 +204,7 @@ def _check_csv(source: Source, path: Path) -> None:
                 hint="write it again, or take it out of the folder",
             )
         header = csv_header(path)
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(
             f"source {source.name}: {path} is not a gzip file, or not a whole one: {error}",
             hint="write it again, or take it out of the folder",

@@ -106,7 +106,7 @@ def test_a_key_that_injects_is_only_a_key(applied: Place, run: Run) -> None:
         (b"[spark]\nshuffle_partitions = '4'", ["is '4', expected a whole number"]),
         (b"[spark]\nshuffle_partitions = 0", ["shuffle_partitions is 0", "expected at least 1"]),
         (b"[spark]\ndriver_memory = '4 GB'", ["driver_memory is '4 GB'", "such as 4g"]),
-        (b"[online]\nkind = 'redis'", ["online.kind is 'redis'", "sqlite"]),
+        (b"[online]\nkind = 'redis'", ["kind is 'redis'", "sqlite"]),
     ],
     ids=["no TOML", "no text", "unknown key", "number", "text", "zero", "memory", "store"],
 )
