@@ -9,7 +9,8 @@ from twinlake.crash_points import reached
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.sources import Source
 from twinlake.flows.project import Project
-from twinlake.lake import landing, tables
+from twinlake.errors import StateError
+from twinlake.lake import events, landing, tables
 from twinlake.registry.inputs import InputFile
 from twinlake.registry.state import Landing
 
@@ -34,6 +35,24 @@ def land_files(project: Project, source: Source, through_us: int) -> Landing | N
         rows = sum(file.rows or 0 for file in due)
         project.tell(f"landing {source.name}: {len(due)} file(s), {rows:,} rows")
         return _land(project, source, due, after, through_us)
+
+
+def require_whole(project: Project, source: str) -> tables.Commit:
+    """Give the newest version of an events table that holds every row that was landed: law 6.
+
+    Raises:
+        StateError: Rows or commits of it are lost, or nothing was landed.
+    """
+    landings, path = project.landings(source).all(), project.places.events(source)
+    newest = tables.require_version(project.spark, path, landings[-1].version)
+    told = sum(landing.read for landing in landings)
+    found = events.count(project.spark, path, landings[-1].version)
+    if found != told:
+        raise StateError(
+            f"the events table {path} holds {found:,} rows, but {told:,} were landed",
+            hint=tables.LIST_DAMAGE,
+        )
+    return newest
 
 
 def recover(project: Project, source: Source) -> None:
