@@ -61,12 +61,27 @@ class DeltaLog:
             problem = actions if isinstance(actions, str) else differs(self.commit_file(number))
             if problem is not None:
                 found[number] = problem
+        if not found and (problem := self._short_of_its_summary()) is not None:
+            found[max(self.commits)] = problem
         first = min(self.commits, default=None)
         if first is None:
             found[0] = "it is missing"
         elif first > 0 and not any(n >= first - 1 for n in self.numbers(_CHECKPOINT)):
             found[first - 1] = "it is missing, and no checkpoint stands for it"
         return found
+
+    def _short_of_its_summary(self) -> str | None:
+        """Compare the newest version with the summary that its writer left beside the commit."""
+        number = max(self.commits, default=-1)
+        try:
+            text = (self.folder / f"{number:020d}.crc").read_text(encoding="utf-8")
+            told = int(json.loads(text)["numFiles"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # writers may leave none
+        found = len(self.active_files(()))
+        if found == told:
+            return None
+        return f"the version has {found} data files, its summary tells of {told}"
 
     def checkpoint_files(self) -> list[Path]:
         """The files of all checkpoints, oldest first."""

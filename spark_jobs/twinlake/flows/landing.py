@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from twinlake.crash_points import reached
 from twinlake.definitions.sources import Source
-from twinlake.errors import InputError
+from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project
 from twinlake.flows.validating import validate_batch
-from twinlake.lake import landing, rows, tables
+from twinlake.lake import events, landing, rows, tables
+from twinlake.lake.failures import LIST_DAMAGE
 from twinlake.registry.inputs import InputFile
 from twinlake.registry.state import Landing
 
@@ -52,6 +53,24 @@ def land_files(
             page = validate_batch(project, source, batch).data_docs
             docs = str(page.relative_to(project.settings.state))
         return _land(project, source, batch, due, docs)
+
+
+def require_whole(project: Project, source: str) -> tables.Commit:
+    """Give the newest version of an events table that holds every row that was landed: law 6.
+
+    Raises:
+        StateError: Rows or commits of it are lost, or nothing was landed.
+    """
+    landings, path = project.landings(source).all(), project.places.events(source)
+    newest = tables.require_version(project.spark, path, landings[-1].version)
+    told = sum(landing.read for landing in landings)
+    found = events.count(project.spark, path, landings[-1].version)
+    if found != told:
+        raise StateError(
+            f"the events table {path} holds {found:,} rows, but {told:,} were landed",
+            hint=LIST_DAMAGE,
+        )
+    return newest
 
 
 def recover(project: Project, source: Source) -> None:

@@ -16,6 +16,7 @@ from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.times import MAX_US
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
+from twinlake.flows.landing import require_whole
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.lake import feature_rows, publication, tables
 from twinlake.online.store import OnlineRow
@@ -88,8 +89,7 @@ def _due(
 
 def _publish(project: Project, view: FeatureView, due: _Due, wanted: Pair) -> Publication:
     number = project.publications(view.name).next_number()
-    events_path = project.places.events(view.source.name)
-    tables.require_version(project.spark, events_path, due.landing.version)
+    require_whole(project, view.source.name)
     write_us = _write_us(project, due.landing)
     reached("publishing.begun")
     commit, superseding = _append_feature_rows(project, view, due, number, wanted)

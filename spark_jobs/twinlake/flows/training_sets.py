@@ -17,6 +17,7 @@ from twinlake.definitions.fingerprints import service_fingerprint
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.times import format_instant, to_datetime
 from twinlake.errors import InputError, StateError
+from twinlake.flows.landing import require_whole
 from twinlake.flows.project import Project
 from twinlake.lake import events, feature_rows, point_in_time, spines, tables, training_tables
 from twinlake.models.content import PartialHash, combine, digest, partial_hash
@@ -204,7 +205,7 @@ def _pin(project: Project, source: str) -> TablePin:
         source,
         str(path),
         tables.table_id(project.spark, path),
-        tables.require_version(project.spark, path, landings[-1].version).version,
+        require_whole(project, source).version,
         landings[-1].version,
     )
 

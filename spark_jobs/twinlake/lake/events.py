@@ -83,6 +83,11 @@ def derive(frame: DataFrame, source: Source) -> DataFrame:
     )
 
 
+def count(spark: SparkSession, path: Path, version: int) -> int:
+    """Count the rows of all verdicts up to an ingest version."""
+    return tables.read(spark, path).where(F.col("_version") <= version).count()
+
+
 def accepted(
     spark: SparkSession, path: Path, source: Source, version: int | None = None
 ) -> DataFrame:

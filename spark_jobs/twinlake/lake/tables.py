@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from twinlake.definitions.types import Field
@@ -171,16 +171,21 @@ def last_commit(spark: SparkSession, path: Path) -> Commit:
 
 def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
     """Give the newest versions of a table, newest first."""
-    rows = (
-        spark.sql(f"DESCRIBE HISTORY {at(path)} LIMIT {limit}")
-        .selectExpr(
-            "version",
-            "unix_micros(timestamp) AS time_us",
-            "userMetadata",
-            "coalesce(bigint(operationMetrics['numOutputRows']), 0) AS added",
+    try:
+        rows = (
+            spark.sql(f"DESCRIBE HISTORY {at(path)} LIMIT {limit}")
+            .selectExpr(
+                "version",
+                "unix_micros(timestamp) AS time_us",
+                "userMetadata",
+                "coalesce(bigint(operationMetrics['numOutputRows']), 0) AS added",
+            )
+            .collect()
         )
-        .collect()
-    )
+    except (PySparkException, Py4JJavaError) as error:
+        raise StateError(
+            f"cannot read the log of the table {path}: {innermost(error)}", hint=LIST_DAMAGE
+        ) from error
     return [
         Commit(
             row.version,

@@ -47,7 +47,7 @@ def write_table(table: Path, commits: int, checkpoint: int | None = None) -> Non
         commit = log / f"{number:020d}.json"
         commit.write_text("".join(json.dumps(action) + "\n" for action in actions))
         write_sums(commit)
-        (log / f"{number:020d}.crc").write_text("{}")
+        (log / f"{number:020d}.crc").write_text(json.dumps({"numFiles": number + 1}))
     if checkpoint is not None:
         file = log / f"{checkpoint:020d}.checkpoint.parquet"
         pq.write_table(pa.table({"add": pa.array(adds[: checkpoint + 1])}), file)
@@ -128,11 +128,17 @@ def test_a_damaged_file_of_a_table_is_named(
     assert repair([found]) == []
 
 
-def test_a_commit_that_lost_a_line_is_told_by_its_sums(places: Places) -> None:
-    drop_last_line(places.events("daily") / COMMIT)
+@pytest.mark.parametrize(
+    ("sums", "told"), [(True, "checksums"), (False, "3 data files, its summary tells of 4")]
+)
+def test_a_commit_that_lost_a_line_is_told(places: Places, *, sums: bool, told: str) -> None:
+    file = places.events("daily") / COMMIT
+    drop_last_line(file)
+    if not sums:
+        forget_sums(file)
     (found,) = look(places)
-    assert (found.file.name, found.shortcuts) == (Path(COMMIT).name, ())
-    assert "checksums" in found.found
+    assert (found.file, found.shortcuts) == (file, ())
+    assert told in found.found
 
 
 @pytest.mark.parametrize("damaging", [cut, flip, empty])
