@@ -141,6 +141,8 @@ def _bound_problems(expectation: Expectation, place: str, kind: str) -> Iterator
     for value in wrong:
         hint = "give a number" if is_numeric(kind) else f"give a text that says a {kind}"
         yield Problem(place, f"compares a {kind} with {value!r}", hint)
+    if "" in (low, high):
+        yield Problem(place, "has an empty text as a bound", "leave it out; every text is above it")
     if low is not None and high is not None and not wrong and low > high:
         yield Problem(place, f"min_value {low!r} is above max_value {high!r}", "swap them")
 

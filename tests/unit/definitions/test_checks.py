@@ -121,6 +121,11 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
         BETWEEN,
         "compares a string with 1",
     ),
+    "expectation empty bound": (
+        expecting(BETWEEN, column="region", min_value=""),
+        BETWEEN,
+        "empty text as a bound",
+    ),
     "expectation null in set": (
         expecting(IN_SET, column="region", value_set=["a", None]),
         IN_SET,
