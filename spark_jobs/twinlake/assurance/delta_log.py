@@ -76,9 +76,9 @@ class DeltaLog:
         try:
             text = (self.folder / f"{number:020d}.crc").read_text(encoding="utf-8")
             told = int(json.loads(text)["numFiles"])
+            found = len(self.active_files(()))
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # writers may leave none
-        found = len(self.active_files(()))
+            return None  # writers may leave none; a checkpoint that is damaged is told as such
         if found == told:
             return None
         return f"the version has {found} data files, its summary tells of {told}"
