@@ -16,7 +16,6 @@ import argparse
 import fcntl
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -167,9 +166,10 @@ class Stack:
         pid, ports = processes.find(place), self._ports(service)
         if pid is not None and ports:
             _say(f"{service.name} runs already (pid {pid}, port {ports['port']})")
-            self._wait(service, ports, pid)
-            return
-        if pid is not None:  # its ports are not known any more
+            if self._is_up(service, ports, pid):
+                return
+            _say(f"{service.name} (pid {pid}) has ended")
+        elif pid is not None:  # its ports are not known any more
             processes.stop(place)
         service.fetch(self._environ)
         place.mkdir(parents=True, exist_ok=True)
@@ -182,27 +182,23 @@ class Stack:
         process = processes.start(place, command, output, self._environ)
         began = time.monotonic()
         try:
-            self._wait(service, ports, process.pid, process)
+            if not self._is_up(service, ports, process.pid):
+                raise EnvironmentFailure(
+                    f"{service.name} ended while it started: {_told(service, place)}",
+                    hint=f"all of it: {service.log(place)}, {output}",
+                )
         except BaseException:  # an interrupt too: what does not work is not left running
             processes.stop(place)
             raise
         _say(f"{service.name} answers after {time.monotonic() - began:.1f} s")
 
-    def _wait(
-        self,
-        service: Service,
-        ports: Mapping[str, int],
-        pid: int,
-        process: subprocess.Popen[bytes] | None = None,
-    ) -> None:
+    def _is_up(self, service: Service, ports: Mapping[str, int], pid: int) -> bool:
+        """Wait until a service answers, or its process has ended."""
         place = self._place(service)
         until = time.monotonic() + self._start_s
         while not service.is_ready(ports):
-            if processes.find(place) is None or (process and process.poll() is not None):
-                raise EnvironmentFailure(
-                    f"{service.name} ended while it started: {_told(service, place)}",
-                    hint=f"all of it: {service.log(place)}, {place / 'logs' / 'output.log'}",
-                )
+            if processes.find(place) is None:
+                return False
             if time.monotonic() > until:
                 raise EnvironmentFailure(
                     f"{service.name} (pid {pid}) does not answer on port {ports['port']} after "
@@ -210,6 +206,7 @@ class Stack:
                     hint=f"look into {service.log(place)}; bootstrap/stack down ends it",
                 )
             time.sleep(POLL_S)
+        return True
 
     def _write_endpoints(self) -> None:
         """Write the settings that lead to the servers, as a TOML file of dotted keys."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -45,6 +47,19 @@ def own_ports() -> dict[str, int]:
 def port_of(stack: Stack) -> int:
     (status,) = stack.status()
     return status.ports["port"]
+
+
+def kill(stack: Stack) -> int:
+    """Kill the server and wait until it is gone, which a signal alone does not say; its pid."""
+    (status,) = stack.status()
+    assert status.pid is not None
+    process = os.pidfd_open(status.pid)
+    try:
+        os.kill(status.pid, signal.SIGKILL)
+        assert select.select([process], [], [], _PATIENCE_S)[0]
+    finally:
+        os.close(process)
+    return status.pid
 
 
 @cache

@@ -15,7 +15,14 @@ import pytest
 from bootstrap.services.processes import free_port
 from bootstrap.stack import Stack
 from tests.conformance.online_store.samples import METERS, meter
-from tests.stack.servers import client, empty_keyspace, port_of, private_stack, settings_of
+from tests.stack.servers import (
+    client,
+    empty_keyspace,
+    kill,
+    port_of,
+    private_stack,
+    settings_of,
+)
 from twinlake.errors import EnvironmentFailure, InputError, StateError
 from twinlake.online.cassandra import CassandraStore
 from twinlake.online.cassandra_ddl import GC_GRACE_SECONDS
@@ -118,7 +125,7 @@ def test_write_goes_on_through_a_restart(own: Stack) -> None:
     def rows() -> Iterator[OnlineRow]:
         for number, home in enumerate(homes):
             if number == 1000:
-                os.kill(pid_of(own), signal.SIGKILL)
+                kill(own)
                 threading.Thread(target=restart).start()
             yield meter(home, 5000 + number)
 
@@ -146,7 +153,7 @@ def test_scan_goes_on_through_a_restart(own: Stack) -> None:
         for row in store.scan(table):
             found.append(row)
             if len(found) == 100:
-                os.kill(pid_of(own), signal.SIGKILL)
+                kill(own)
                 own.up()
         assert len(found) == len(rows)
         assert {row.key: row for row in found} == rows

@@ -55,11 +55,12 @@ class Command:
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory, cassandra_port: int) -> Command:
     folder = tmp_path_factory.mktemp("example")
-    duckdb.execute(
-        f"COPY (SELECT * FROM '{SAMPLE}' WHERE household_id IN "
-        f"(SELECT DISTINCT household_id FROM '{SAMPLE}' ORDER BY household_id LIMIT {HOMES})) "
-        f"TO '{folder / 'cut.parquet'}' (FORMAT parquet)"
-    )
+    with duckdb.connect() as engine:
+        engine.execute(
+            f"COPY (SELECT * FROM '{SAMPLE}' WHERE household_id IN "
+            f"(SELECT DISTINCT household_id FROM '{SAMPLE}' ORDER BY household_id LIMIT {HOMES})) "
+            f"TO '{folder / 'cut.parquet'}' (FORMAT parquet)"
+        )
     made = Command(folder, cassandra_port)
     made.document("apply")
     made.document("materialize")
@@ -74,9 +75,9 @@ def test_both_stores_agree_in_every_cell(command: Command) -> None:
 
 
 def test_one_home_is_served(command: Command) -> None:
-    (home,) = duckdb.execute(
-        f"SELECT min(household_id) FROM '{command.folder / 'cut.parquet'}'"
-    ).fetchone() or ("",)
+    with duckdb.connect() as engine:
+        cut = command.folder / "cut.parquet"
+        ((home,),) = engine.execute(f"SELECT min(household_id) FROM '{cut}'").fetchall()
     told = command.document("get", "energy_forecast", f"household_id={home}")
     assert {feature["status"] for feature in told["features"].values()} <= {"present", "null"}
 

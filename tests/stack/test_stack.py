@@ -18,7 +18,7 @@ from bootstrap.services import processes
 from bootstrap.services.cassandra_server import JARS, CassandraServer
 from bootstrap.services.processes import LOOPBACK, free_port
 from bootstrap.stack import Stack
-from tests.stack.servers import client, own_ports, port_of, private_stack
+from tests.stack.servers import client, kill, own_ports, port_of, private_stack
 from twinlake.errors import EnvironmentFailure
 from twinlake.java import jars_folder
 from twinlake.settings import load_settings
@@ -58,8 +58,7 @@ def test_it_listens_on_this_machine_only(running: Stack) -> None:
 
 
 def test_killed_server_comes_back_with_its_data_and_port(running: Stack) -> None:
-    port, pid = port_of(running), pid_of(running)
-    assert pid is not None
+    port = port_of(running)
     session = client(port)
     session.execute(
         "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
@@ -67,7 +66,7 @@ def test_killed_server_comes_back_with_its_data_and_port(running: Stack) -> None
     session.execute("CREATE TABLE k.t (k int PRIMARY KEY)")
     for key in range(100):
         session.execute("INSERT INTO k.t (k) VALUES (%s)", [key])
-    os.kill(pid, signal.SIGKILL)
+    pid = kill(running)
     session.cluster.shutdown()
     client.cache_clear()
     with subprocess.Popen(["sleep", "600"]) as foreign:

@@ -110,8 +110,8 @@ def _settings(options: SessionOptions) -> dict[str, str]:
         # Rows go to the file of their partition as they come, instead of being sorted by it first.
         "spark.sql.maxConcurrentOutputFileWriters": "8",
         # Hashes never repeat; a dictionary of them is work for nothing.
-        "parquet.enable.dictionary#_hash_a": "false",
-        "parquet.enable.dictionary#_hash_b": "false",
+        "spark.hadoop.parquet.enable.dictionary#_hash_a": "false",
+        "spark.hadoop.parquet.enable.dictionary#_hash_b": "false",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.python.worker.reuse": "true",
