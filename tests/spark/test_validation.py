@@ -180,13 +180,6 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"column": "k", "min_value": 3},
         {"column": "k", "min_value": 4},
     ),
-    "expect_column_quantile_values_to_be_between": (
-        {
-            "column": "n",
-            "quantile_ranges": {"quantiles": [0.0, 1.0], "value_ranges": [[1, 1], [6, 6]]},
-        },
-        {"column": "n", "quantile_ranges": {"quantiles": [1.0], "value_ranges": [[1, 5]]}},
-    ),
     "expect_column_distinct_values_to_be_in_set": (
         {"column": "k", "value_set": ["k0", "k1", "k2", "k3"]},
         {"column": "k", "value_set": ["k0"]},

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from twinlake.definitions.expectations import BATCH_LEVEL, ROW_LEVEL, SHARE, Expectation
 from twinlake.definitions.kinds import fits
+from twinlake.definitions.times import parse_instant_us
 from twinlake.definitions.types import is_numeric
-from twinlake.errors import Problem
+from twinlake.errors import InputError, Problem
 
 # What arguments may be: plain values, which a registry can hold.
 _SCALAR = str | int | float | bool | None
@@ -27,16 +29,16 @@ _ARGUMENTS: dict[str, tuple[Any, str]] = {
     "strict_max": _FLAG,
     "or_equal": _FLAG,
     "mostly": (float, "give a share such as 0.95"),
-    "quantile_ranges": (
-        Mapping[str, Sequence[object]],
-        'write {"quantiles": [0.5], "value_ranges": [[0, 1]]}',
-    ),
 }
 _OTHERWISE = (_SCALAR, "give a number, a text, true or false")
 # What columns these read, by the part of their name that tells.
 _OF_TEXT = ("regex", "lengths")
-_OF_NUMBERS = ("mean", "median", "quantile", "stdev", "sum")
+_OF_NUMBERS = ("mean", "median", "stdev", "sum")
 _COUNTS = ("lengths", "row_count", "unique_value", "proportion")
+# ISO 8601 as far as Spark reads it.
+_DAY = r"\d{4}-\d{2}-\d{2}"
+_CLOCK = r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?"
+_WRITTEN = {"date": re.compile(_DAY), "timestamp": re.compile(f"{_DAY}([ T]{_CLOCK})?")}
 
 
 def expectation_problems(
@@ -132,17 +134,19 @@ def _kind_problems(expectation: Expectation, place: str, kinds: Sequence[str]) -
 
 def _bound_problems(expectation: Expectation, place: str, kind: str) -> Iterator[Problem]:
     given = expectation.arguments
-    if not expectation.type.endswith("to_be_between") or "quantile_ranges" in given:
+    if not expectation.type.endswith("to_be_between"):
         return
     low, high = given.get("min_value"), given.get("max_value")
     if low is None and high is None:
         yield Problem(place, "has neither min_value nor max_value", "give at least one")
+    if kind in {"string", "boolean"}:
+        hint = "compare numbers or dates; for others give a value_set or a regex"
+        yield Problem(place, f"Great Expectations knows no bounds for a {kind}", hint)
+        return
     wrong = [value for value in (low, high) if value is not None and not _comparable(kind, value)]
     for value in wrong:
-        hint = "give a number" if is_numeric(kind) else f"give a text that says a {kind}"
+        hint = "give a number" if is_numeric(kind) else f"give a {kind} as a text, in ISO 8601"
         yield Problem(place, f"compares a {kind} with {value!r}", hint)
-    if "" in (low, high):
-        yield Problem(place, "has an empty text as a bound", "leave it out; every text is above it")
     if low is not None and high is not None and not wrong and low > high:
         yield Problem(place, f"min_value {low!r} is above max_value {high!r}", "swap them")
 
@@ -161,4 +165,15 @@ def _comparable(kind: str, value: object) -> bool:
         return isinstance(value, bool)
     if is_numeric(kind):
         return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, str)
+    return isinstance(value, str) and _says(kind, value)
+
+
+def _says(kind: str, text: str) -> bool:
+    """Tell whether a text says a value of a type; Spark would make a null of any other."""
+    pattern = _WRITTEN.get(kind)
+    if pattern is None:
+        return True
+    try:
+        return pattern.fullmatch(text) is not None and parse_instant_us(text) is not None
+    except InputError:
+        return False

@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame
 from twinlake.definitions.expectations import SHARE, Expectation
 from twinlake.definitions.resolution import all_columns
 from twinlake.definitions.sources import Source
+from twinlake.definitions.times import parse_instant_us, to_datetime
 from twinlake.errors import EnvironmentFailure
 from twinlake.lake import tables
 
@@ -188,6 +189,10 @@ def _keep(context: Any, result: Any, suite: str, run: str) -> None:  # noqa: ANN
 
     for item in result.results:
         item.success, item.result = bool(item.success), _plain(item.result)
+        if item.result.get("element_count") and "unexpected_count" in item.result:
+            # Uniqueness comes without it, and then its page is not rendered.
+            share = item.result["unexpected_count"] / item.result["element_count"]
+            item.result.setdefault("unexpected_percent", 100 * share)
     result.success = bool(result.success)
     run_id = RunIdentifier(run_name=run)
     result.meta |= {"run_id": run_id, "validation_time": run_id.run_time}
@@ -221,6 +226,11 @@ def _theirs(expectation: Expectation, types: Mapping[str, str]) -> Any:  # noqa:
                 given[name] = dt.date.fromisoformat(given[name])
         if "value_set" in given:
             given["value_set"] = [dt.date.fromisoformat(item) for item in given["value_set"]]
+    if types.get(given.get("column", "")) == "timestamp":
+        # A text without a zone would be read in that of the machine.
+        for name in ("min_value", "max_value"):
+            if isinstance(given.get(name), str):
+                given[name] = to_datetime(parse_instant_us(given[name]))
     return get_expectation_impl(expectation.type)(**given, meta={"declared": str(expectation)})
 
 

@@ -119,12 +119,27 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
     "expectation number bound": (
         expecting(BETWEEN, column="region", min_value=1),
         BETWEEN,
-        "compares a string with 1",
+        "no bounds for a string",
     ),
-    "expectation empty bound": (
-        expecting(BETWEEN, column="region", min_value=""),
+    "expectation bound of texts": (
+        expecting(BETWEEN, column="region", min_value="a"),
         BETWEEN,
-        "empty text as a bound",
+        "no bounds for a string",
+    ),
+    "expectation bound of dates": (
+        expecting(BETWEEN, column="day", min_value="2014-02-30"),
+        BETWEEN,
+        "compares a date with '2014-02-30'",
+    ),
+    "expectation bound of times": (
+        expecting(BETWEEN, column="ordered_at", max_value="soon"),
+        BETWEEN,
+        "compares a timestamp with 'soon'",
+    ),
+    "expectation set of dates": (
+        expecting(IN_SET, column="day", value_set=["2014-02-28", "20140301"]),
+        IN_SET,
+        "value_set has '20140301' for a date",
     ),
     "expectation null in set": (
         expecting(IN_SET, column="region", value_set=["a", None]),
@@ -357,7 +372,6 @@ def test_supported_expectations_pass() -> None:
         "value_set": [1, 2], "min_value": 0, "max_value": 1.5, "or_equal": True,
         "strict_min": True, "strict_max": False, "regex_list": ["a"], "match_on": "all",
         "value": 3, "column_list": ["order_id", "region"],
-        "quantile_ranges": {"quantiles": [0.5], "value_ranges": [[0, 1]]},
     }  # fmt: skip
     for kind, (required, optional) in {**ROW_LEVEL, **BATCH_LEVEL}.items():
         given = {name: arguments[name] for name in required | optional}
