@@ -229,8 +229,9 @@ def _fill(
             rows = leak_sandbox.planted(project.spark, *place, needed, planted)
             frames += [leak_sandbox.without_keys(frame, others) for frame in (past, rows)]
         source = sandbox.applied().definitions.sources[name]
-        leak_sandbox.write(project.spark, sandbox.places.events(name), source, frames)
-        landed = Landing(1, "leak-check", (), 0, accepted=len(made))
+        events = sandbox.places.events(name)
+        rows_made = leak_sandbox.write(project.spark, events, source, frames)
+        landed = Landing(1, "leak-check", (), 0, read=rows_made, accepted=rows_made)
         sandbox.landings(name).begin(landed)
         sandbox.landings(name).finish(landed)
 

@@ -163,8 +163,8 @@ def without_keys(frame: DataFrame, names: Sequence[str]) -> DataFrame:
     return frame.withColumns({name: F.lit(None).cast(types[name]) for name in names})
 
 
-def write(spark: SparkSession, path: Path, source: Source, frames: Sequence[DataFrame]) -> None:
-    """Write histories and planted rows as the events table of a sandbox, as one batch."""
+def write(spark: SparkSession, path: Path, source: Source, frames: Sequence[DataFrame]) -> int:
+    """Write histories and planted rows as a sandbox's events table, one batch; give its rows."""
     names = [column.name for column in events.columns(source)]
     ordered = [frame.select(*(tables.quoted(name) for name in names)) for frame in frames]
     frame = reduce(DataFrame.unionAll, ordered)
@@ -177,6 +177,7 @@ def write(spark: SparkSession, path: Path, source: Source, frames: Sequence[Data
         number=1,
         metadata={"ingest_version": 1},
     )
+    return events.count(spark, path, 1)
 
 
 def _frame(
