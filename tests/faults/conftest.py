@@ -68,7 +68,7 @@ class Lake:
     def run(self, state: State | Path, *verb: str, **environ: str) -> Ended:
         """Run to the end, and see that no process is left."""
         with no_process_left() as started:
-            started.append(self.start(state, *verb, **environ))
+            started.append(self.start(state, *verb, before=(), **environ))
             return started[0].wait()
 
     def open(self, state: State) -> Project:

@@ -201,7 +201,7 @@ def check_complete(state: State, *, counts: tuple[int, int, int, int]) -> None:
 
 def _check_order(state: State, landings: list[Cells]) -> None:
     """Write timestamps are the commit times of the versions that rows reflect: law 7."""
-    committed = {}
+    committed: dict[int, int] = {}
     for actions in log_of(state.table()).values():
         said = json.loads(actions[0]["commitInfo"].get("userMetadata") or "{}")
         if "ingest_version" in said:

@@ -54,8 +54,8 @@ def of(cause: str) -> Exception:
 def test_what_is_known_by_its_words(cause: str, kind: type[Exception], said: str) -> None:
     meant = meaning(of(cause), STATE)
     assert isinstance(meant, kind)
-    assert said in meant.message  # type: ignore[attr-defined]
-    assert meant.hint  # type: ignore[attr-defined]
+    assert said in meant.message
+    assert meant.hint
 
 
 def test_what_is_not_known_stays_as_it_is() -> None:

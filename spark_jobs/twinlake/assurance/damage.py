@@ -101,8 +101,8 @@ def _table(places: Places, folder: Path) -> Iterator[Damage]:
             yield Damage(log.commit_file(landed[-1]), problem, remedy)
     for number, problem in log.damaged_commits(sums_problem).items():
         yield Damage(log.commit_file(number), problem, remedy)
-    broken = {file: problem for file in log.checkpoint_files()
-              if (problem := _parquet_problem(file))}  # fmt: skip
+    looked_at = {file: _parquet_problem(file) for file in log.checkpoint_files()}
+    broken = {file: wrong for file, wrong in looked_at.items() if wrong}
     is_spare = log.is_whole_without(broken)
     fix = REPAIR if is_spare else remedy
     for file, problem in broken.items():

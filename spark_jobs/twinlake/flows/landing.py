@@ -8,9 +8,10 @@ from dataclasses import replace
 from twinlake.crash_points import reached
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.sources import Source
-from twinlake.flows.project import Project
 from twinlake.errors import StateError
+from twinlake.flows.project import Project
 from twinlake.lake import events, landing, tables
+from twinlake.lake.failures import LIST_DAMAGE
 from twinlake.registry.inputs import InputFile
 from twinlake.registry.state import Landing
 
@@ -50,7 +51,7 @@ def require_whole(project: Project, source: str) -> tables.Commit:
     if found != told:
         raise StateError(
             f"the events table {path} holds {found:,} rows, but {told:,} were landed",
-            hint=tables.LIST_DAMAGE,
+            hint=LIST_DAMAGE,
         )
     return newest
 
