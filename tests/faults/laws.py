@@ -107,7 +107,9 @@ def rows_of(table: Path) -> list[Cells]:
             if pa.types.is_timestamp(field.type):
                 column = read.column(number).cast(pa.timestamp("us")).cast(pa.int64())
                 read = read.set_column(number, field.name, column)
-        rows += read.to_pylist()
+        # A partition's value stands in the path, and not in the file.
+        parted = dict(part.split("=", 1) for part in file.parent.parts if "=" in part)
+        rows += [row | parted for row in read.to_pylist()]
     return rows
 
 

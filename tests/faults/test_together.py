@@ -123,7 +123,7 @@ def _check_after_deleting_what_is_not_needed(
     try:
         for table in tables:
             spark.sql(f"VACUUM delta.`{table}` RETAIN 0 HOURS").collect()
-            assert set(table.glob("*.parquet")) == set(active_files(table))
+            assert set(table.rglob("*.parquet")) == set(active_files(table))
     finally:
         spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
     with lake.open(state) as project:
