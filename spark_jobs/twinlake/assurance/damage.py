@@ -99,12 +99,10 @@ def _table(places: Places, folder: Path) -> Iterator[Damage]:
         if landed and landed[-1] > newest:
             problem = f"it is missing, and what it landed is written down as {landed[-1]}"
             yield Damage(log.commit_file(landed[-1]), problem, remedy)
-    for number, problem in log.damaged_commits(sums_problem).items():
+    looked_at = {file: _parquet_problem(file) for file in log.checkpoint_files()}
+    broken = {file: wrong for file, wrong in looked_at.items() if wrong}
+    for number, problem in log.damaged_commits(sums_problem, broken).items():
         yield Damage(log.commit_file(number), problem, remedy)
-    broken = {}
-    for file in log.checkpoint_files():
-        if (unreadable := _parquet_problem(file)) is not None:
-            broken[file] = unreadable
     is_spare = log.is_whole_without(broken)
     fix = REPAIR if is_spare else remedy
     for file, problem in broken.items():

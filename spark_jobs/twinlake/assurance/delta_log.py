@@ -50,18 +50,21 @@ class DeltaLog:
             found[number] = _actions(file) if file.is_file() else "it is missing"
         return found
 
-    def damaged_commits(self, differs: Callable[[Path], str | None]) -> dict[int, str]:
+    def damaged_commits(
+        self, differs: Callable[[Path], str | None], broken: Collection[Path]
+    ) -> dict[int, str]:
         """What is wrong with commits that are damaged or missing.
 
         Args:
             differs: Tells whether a file is other than it was written.
+            broken: Checkpoint files that cannot be read.
         """
         found = {}
         for number, actions in self.commits.items():
             problem = actions if isinstance(actions, str) else differs(self.commit_file(number))
             if problem is not None:
                 found[number] = problem
-        if not found and (problem := self._short_of_its_summary()) is not None:
+        if not found and (problem := self._short_of_its_summary(broken)) is not None:
             found[max(self.commits)] = problem
         first = min(self.commits, default=None)
         if first is None:
@@ -70,16 +73,17 @@ class DeltaLog:
             found[first - 1] = "it is missing, and no checkpoint stands for it"
         return found
 
-    def _short_of_its_summary(self) -> str | None:
+    def _short_of_its_summary(self, broken: Collection[Path]) -> str | None:
         """Compare the newest version with the summary that its writer left beside the commit."""
         number = max(self.commits, default=-1)
         try:
             text = (self.folder / f"{number:020d}.crc").read_text(encoding="utf-8")
             told = int(json.loads(text)["numFiles"])
-            found = len(self.active_files(()))
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # writers may leave none; a checkpoint that is damaged is told as such
-        if found == told:
+            return None  # writers may leave none
+        found = len(self.active_files(broken))
+        # Without a version to count on from, what is there says nothing of what should be.
+        if found == told or self._base({_version(file) for file in broken}) is None:
             return None
         return f"the version has {found} data files, its summary tells of {told}"
 
