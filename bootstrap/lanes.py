@@ -4,7 +4,8 @@ bash bootstrap/test [--lane NAME] [-- PYTEST ARGUMENTS]
 
 A lane is a list of folders under tests/. One that is missing or in which no test is found fails
 the lane, for a lane that runs nothing proves nothing. Without --lane all lanes that are built
-run but those on demand, each whatever the others gave. Exit codes: 0 all passed, 1 a lane failed, 2 wrong use.
+run but those on demand, each whatever the others gave. Exit codes: 0 all passed, 1 a lane failed,
+2 wrong use.
 """
 
 from __future__ import annotations
