@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from twinlake.kernel.events import Queries
 from twinlake.kernel.measures import Measured
 from twinlake.kernel.opened import OpenedStates, compute_states, newest_event_us, open_states
 from twinlake.kernel.overflows import first_overflow, overflow_error
+from twinlake.kernel.shape import Shape
 from twinlake.kernel.views import ViewShape
 from twinlake.online.store import Key, OnlineRow, OnlineStore, OnlineTable
 
@@ -84,7 +85,8 @@ def serve(
         InputError: The moment lies before the newest event of one of the keys.
         StateError: A state is damaged or of another definition.
     """
-    shape = ViewShape.of(view, names)
+    serving = _serving(view, None if names is None else tuple(names))
+    shape = serving.shape
     stored = store.read(table, keys)
     there = [position for position, row in enumerate(stored) if row is not None]
     rows: list[dict[str, Served]] = [_absent(shape) for _ in keys]
@@ -93,8 +95,8 @@ def serve(
         found = [row for row in stored if row is not None]
         states = open_states(
             [row.state for row in found],
-            ViewShape.of(view).state,
-            bytes.fromhex(view_fingerprint(view)),
+            serving.state,
+            serving.fingerprint,
         )
         keys = [keys[position] for position in there]
         _refuse_earlier(states, shape, keys, as_of_us)
@@ -104,6 +106,31 @@ def serve(
             rows[position] = row
             versions[position] = int(version)
     return ServedView(rows, stored, versions)
+
+
+class _Serving(NamedTuple):
+    """What is worked out once per view, for it takes longer than to read a row."""
+
+    view: FeatureView  # held, so that no other view gets its identity
+    shape: ViewShape
+    state: Shape
+    fingerprint: bytes
+
+
+def _serving(view: FeatureView, names: tuple[str, ...] | None) -> _Serving:
+    found = _known.get((id(view), names))
+    if found is None:
+        fingerprint = bytes.fromhex(view_fingerprint(view))
+        whole = ViewShape.of(view)
+        shape = whole if names is None else ViewShape.of(view, names)
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        found = _known[id(view), names] = _Serving(view, shape, whole.state, fingerprint)
+    return found
+
+
+_MOST_KNOWN = 100
+_known: dict[tuple[int, tuple[str, ...] | None], _Serving] = {}
 
 
 def _absent(shape: ViewShape) -> dict[str, Served]:
