@@ -45,7 +45,7 @@ def store(location: str) -> Iterator[CassandraStore]:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A server that tests may kill."""
+    """A server that tests may kill; each has a keyspace of its own there."""
     with private_stack(tmp_path_factory.mktemp("own")) as found:
         yield found
 
@@ -81,7 +81,7 @@ def test_unsafe_keyspace_reaches_no_statement(location: str, keyspace: str) -> N
 
 def test_stopped_server_ends_in_a_clear_error_and_continues(own: Stack) -> None:
     port, pid = port_of(own), pid_of(own)
-    settings = settings_of(f"{port}/{KEYSPACE}", request_ms=300, read_s=1, write_s=1)
+    settings = settings_of(f"{port}/stopped", request_ms=300, read_s=1, write_s=1)
     with CassandraStore(settings) as store:
         store.create(METERS)
         store.write(METERS, [meter("a", 1)])
@@ -114,7 +114,7 @@ def test_stopped_server_ends_in_a_clear_error_and_continues(own: Stack) -> None:
 
 
 def test_write_goes_on_through_a_restart(own: Stack) -> None:
-    settings = settings_of(f"{port_of(own)}/{KEYSPACE}", write_s=400, read_s=400, request_ms=5000)
+    settings = settings_of(f"{port_of(own)}/written", write_s=400, read_s=400, request_ms=5000)
     homes = [f"restart{n}" for n in range(3000)]
     restarted = threading.Event()
 
@@ -143,7 +143,7 @@ def test_write_goes_on_through_a_restart(own: Stack) -> None:
 
 
 def test_scan_goes_on_through_a_restart(own: Stack) -> None:
-    settings = settings_of(f"{port_of(own)}/{KEYSPACE}", write_s=400, read_s=400, request_ms=5000)
+    settings = settings_of(f"{port_of(own)}/scanned", write_s=400, read_s=400, request_ms=5000)
     table = OnlineTable("scanned", METERS.keys, METERS.features)
     with CassandraStore(settings) as store:
         store.create(table)
