@@ -170,11 +170,11 @@ def stopped_before_commit(lake: Lake, started: list[Running]) -> tuple[State, Ru
     """Stop a run, Java and all, after the data of a landing was written and before its commit."""
     for _ in range(8):
         state = lake.copy("first")
-        there = set(state.table().glob("*.parquet"))
+        there = set(state.table().rglob("*.parquet"))
         versions = state.versions()
         running = lake.start(state, "materialize")
         started.append(running)
-        wait_for(lambda: set(state.table().glob("*.parquet")) - there, "data files")  # noqa: B023
+        wait_for(lambda: set(state.table().rglob("*.parquet")) - there, "data files")  # noqa: B023
         running.stop_all()
         if state.versions() == versions:
             return state, running
