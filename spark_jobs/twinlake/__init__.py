@@ -11,7 +11,7 @@ from twinlake.definitions.clocks import Clock
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
 from twinlake.definitions.services import FeatureService, Model
-from twinlake.definitions.sources import Derived, Files, Kafka, Source
+from twinlake.definitions.sources import DeltaTable, Derived, Files, Kafka, Source
 from twinlake.definitions.views import Aggregate, Column, FeatureView
 from twinlake.errors import TwinlakeError
 
@@ -27,6 +27,7 @@ __all__ = [
     "Aggregate",
     "Clock",
     "Column",
+    "DeltaTable",
     "Derived",
     "Entity",
     "Expectation",

@@ -15,6 +15,7 @@ from twinlake.definitions.kinds import kind_problems
 from twinlake.definitions.resolution import all_columns
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
+from twinlake.definitions.stream_checks import stream_problems, topic_problems
 from twinlake.definitions.times import format_duration, parse_duration_us, parse_instant_us
 from twinlake.definitions.types import (
     COLUMN_NAME,
@@ -158,6 +159,8 @@ def _source_problems(source: Source) -> Iterator[Problem]:
         )
     if source.batch is not None and source.batch.format not in {"parquet", "csv"}:
         yield Problem(place, f"format {source.batch.format!r} is unknown", "use parquet or csv")
+    if source.stream is not None:
+        yield from stream_problems(source.stream, place)
     if source.batch is not None and source.stream is not None and not source.event_id_columns:
         yield Problem(
             place, "has two paths but no event_id", "name the column that identifies a row"
@@ -209,14 +212,23 @@ def _source_column_problems(source: Source, place: str) -> Iterator[Problem]:
             )
 
 
+def _publish_problems(view: FeatureView, place: str) -> Iterator[Problem]:
+    if view.publish not in {"batch", "stream"}:
+        yield Problem(f"{place}, publish", f"{view.publish!r} is unknown", "use batch or stream")
+    if view.publish == "stream" and view.source.stream is None:
+        found = f"source {view.source.name} has no stream"
+        yield Problem(f"{place}, publish", found, "give the source a stream, or publish in batch")
+    if view.topic is not None:
+        yield from topic_problems(view.topic, place)
+
+
 def _view_problems(view: FeatureView) -> Iterator[Problem]:
     place = f"view {view.name}"
     yield from _online_name_problems(place, view.name)
     # Columns that cannot be read were reported with their source.
     types = _try(place, "", partial(all_columns, view.source))[0]
     yield from _join_key_problems(view, place, types or {})
-    if view.publish not in {"batch", "stream"}:
-        yield Problem(f"{place}, publish", f"{view.publish!r} is unknown", "use batch or stream")
+    yield from _publish_problems(view, place)
     declared = list(view.declared())
     if not declared:
         yield Problem(place, "has no features", "give it a Column or an Aggregate with windows")

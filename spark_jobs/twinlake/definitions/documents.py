@@ -14,7 +14,7 @@ from twinlake.definitions.clocks import Clock
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
 from twinlake.definitions.services import FeatureService, Model
-from twinlake.definitions.sources import Derived, Files, Kafka, Source
+from twinlake.definitions.sources import DeltaTable, Derived, Files, Kafka, Source
 from twinlake.definitions.views import Aggregate, Column, FeatureView, Selection
 
 
@@ -71,7 +71,7 @@ def _source_document(source: Source) -> dict[str, Any]:
         "event_id": list(source.event_id_columns) or None,
         "known": source.known,
         "batch": source.batch and _files_document(source.batch),
-        "stream": source.stream and {"topic": source.stream.topic},
+        "stream": source.stream and _stream_document(source.stream),
         "with_columns": {
             name: {"type": column.type, "sql": column.sql}
             for name, column in source.with_columns.items()
@@ -86,6 +86,17 @@ def _source_document(source: Source) -> dict[str, Any]:
     }
 
 
+def _stream_document(stream: Kafka | DeltaTable) -> dict[str, Any]:
+    if isinstance(stream, DeltaTable):
+        return {"path": stream.path}
+    document = {"topic": stream.topic, "times_in": stream.times_in}
+    return document | {"max_record_bytes": stream.max_record_bytes}
+
+
+def _read_stream(item: Mapping[str, Any]) -> Kafka | DeltaTable:
+    return Kafka(**item) if "topic" in item else DeltaTable(**item)
+
+
 def _files_document(files: Files) -> dict[str, Any]:
     document = {"path": files.path, "format": files.format}
     # Left out where there is none, so that documents of older registries compare as equal.
@@ -97,7 +108,7 @@ def _read_source(item: Mapping[str, Any]) -> Source:
         **{
             **item,
             "batch": item["batch"] and Files(**item["batch"]),
-            "stream": item["stream"] and Kafka(**item["stream"]),
+            "stream": item["stream"] and _read_stream(item["stream"]),
             "with_columns": {
                 name: Derived(**column) for name, column in item["with_columns"].items()
             },
@@ -118,6 +129,7 @@ def _view_document(view: FeatureView) -> dict[str, Any]:
         "hop": view.hop,
         "max_events_per_key": view.max_events_per_key,
         "publish": view.publish,
+        "topic": view.topic,
         "description": view.description,
         "owner": view.owner,
     }

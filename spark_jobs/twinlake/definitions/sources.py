@@ -30,9 +30,31 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """A topic whose records are JSON objects with the source's columns."""
+    """A topic whose records are JSON objects with the source's columns.
+
+    In an environment without Kafka a topic is a folder of files, one JSON object per line.
+
+    Attributes:
+        topic: The topic's name.
+        times_in: The unit of timestamps that are numbers since the epoch: ``s``, ``ms`` or ``us``,
+            fractions allowed. Without it a number is no timestamp.
+        max_record_bytes: A longer record is quarantined unread.
+    """
 
     topic: str
+    times_in: str | None = None
+    max_record_bytes: int = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaTable:
+    """A Delta table to which somebody appends rows of the source.
+
+    Attributes:
+        path: The table's folder, relative to the project unless absolute.
+    """
+
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +99,7 @@ class Source:
     event_id: str | Sequence[str] | None = None
     known: str = KNOWN_AT_EVENT
     batch: Files | None = None
-    stream: Kafka | None = None
+    stream: Kafka | DeltaTable | None = None
     with_columns: Mapping[str, Derived] = field(default_factory=dict)
     where: str | None = None
     expectations: Sequence[Expectation] = ()

@@ -80,6 +80,8 @@ class FeatureView:
             from the UTC epoch, so a window is never shorter than asked. None: exact windows.
         max_events_per_key: Needed without a hop: beyond it a window's value is ``overflow``.
         publish: ``"batch"`` or ``"stream"``: which job keeps the online row fresh.
+        topic: A topic to which the stream sends every new feature row as JSON; no part of the
+            meaning.
         description: For people; no part of the meaning.
         owner: For people; no part of the meaning.
     """
@@ -92,6 +94,7 @@ class FeatureView:
     hop: str | None = None
     max_events_per_key: int | None = None
     publish: str = "batch"
+    topic: str | None = None
     description: str = ""
     owner: str = ""
 

@@ -30,7 +30,8 @@ from twinlake.lake.vectors import vectors
 
 # A worker holds a part in memory, some hundred bytes a row.
 ROWS_PER_PART = 500_000
-_PREFIX = "c_"
+# What stands before a source's columns where they travel with columns of twinlake's own.
+PREFIX = "c_"
 # Columns by which readers leave files of a feature view table out.
 SKIPPED_BY = ("event_timestamp", "_event_version", "_view_version")
 
@@ -96,7 +97,7 @@ def relevant_events(spark: SparkSession, path: Path, view: FeatureView, work: Wo
         F.col("_hash_b").alias("hash_b"),
         F.col("_version").alias("version"),
         F.col("_row").alias("row"),
-        *(F.col(tables.quoted(name)).alias(_PREFIX + name) for name in needed_columns(view)),
+        *(F.col(tables.quoted(name)).alias(PREFIX + name) for name in needed_columns(view)),
     )
 
 
@@ -132,24 +133,25 @@ def compute(frame: DataFrame, view: FeatureView, work: Work, parts: int) -> Data
 
     def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         reached("worker.feature_rows")
-        return _feature_rows(batches, shape, work)
+        return rows_of_part(batches, shape, work)
 
     return frame.repartition(parts, *shape.keys).mapInArrow(of_part, schema)
 
 
-def _feature_rows(
+def rows_of_part(
     batches: Iterable[pa.RecordBatch], shape: ViewShape, work: Work
 ) -> Iterator[pa.RecordBatch]:
+    """Compute the feature rows of the keys of a part, from all events that they need."""
     table = arrays.gather(batches)
     if table is None:
         return
     codes, count = arrays.key_codes(table, shape.keys)
-    held = {name: _PREFIX + name for name in shape.columns}
+    held = {name: PREFIX + name for name in shape.columns}
     happened, table = arrays.sorted_events(table, codes, count, held)
     version = arrays.integers(table, "version")
     chosen = np.flatnonzero(_to_write(happened, version, shape, work))
     queries = Queries(happened.key[chosen], happened.event_us[chosen], happened.known_us[chosen])
-    found = vectors(happened, table, queries, shape, _PREFIX)
+    found = vectors(happened, table, queries, shape, PREFIX)
     picked = pa.array(chosen)
     out = [arrays.chunk(table, name).take(picked) for name in shape.keys]
     out += [arrays.instants(queries.as_of_us), *found.columns, arrays.instants(queries.known_by_us)]

@@ -32,7 +32,7 @@ PASSES = "_reasons IS NULL"
 # hold it.
 _EARLIEST_US = -2_208_988_800_000_000  # 1900-01-01
 # Whether a row breaks no rule. Asked alone, it is a fraction of the work of naming what is broken.
-_CLEAN = "_is_clean"
+CLEAN = "_is_clean"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def land(spark: SparkSession, path: Path, source: Source, batch: Batch) -> None:
     tables.append(
         frame.withColumns(system).select(*ordered),
         path,
-        writer=_writer(source),
+        writer=writer(source),
         number=batch.version,
         metadata={"batch": batch.name, "ingest_version": batch.version},
     )
@@ -117,17 +117,18 @@ def fence(spark: SparkSession, path: Path, source: Source, version: int) -> None
     empty = tables.read(spark, path).limit(0)
     with suppress(ConcurrentTransactionException):  # it was committed; the caller looks
         tables.append(
-            empty, path, writer=_writer(source), number=version, metadata={"fence": version}
+            empty, path, writer=writer(source), number=version, metadata={"fence": version}
         )
 
 
-def _writer(source: Source) -> str:
+def writer(source: Source) -> str:
+    """Name the one who lands a source, by whose numbers Delta knows a repeated append."""
     return f"twinlake/lander/{source.name}"
 
 
 def judge(spark: SparkSession, source: Source, batch: Batch) -> DataFrame:
     """Read a batch with derived columns, and the reasons for which rows do not pass the gate."""
-    return _judge(_incoming(spark, source, batch), source, batch)
+    return judge_rows(_incoming(spark, source, batch), source, batch.landed_us, batch.key_columns)
 
 
 def landed_rows(spark: SparkSession, path: Path, source: Source, version: int) -> DataFrame:
@@ -183,12 +184,14 @@ def _known(source: Source) -> Column:
     return F.col(tables.quoted(source.known))
 
 
-def _judge(frame: DataFrame, source: Source, batch: Batch) -> DataFrame:
-    """Add known time, hashes and the reasons for which a row is quarantined."""
+def judge_rows(
+    frame: DataFrame, source: Source, landed_us: int, key_columns: Sequence[str]
+) -> DataFrame:
+    """Add known time, hashes, whether a row is clean and the reasons for which it is not."""
     hash_a, hash_b = events.row_hash(list(raw_columns(source)))
-    needed = dict.fromkeys([*source.event_id_columns, *batch.key_columns])
+    needed = dict.fromkeys([*source.event_id_columns, *key_columns])
     event_us = F.unix_micros("_event_timestamp")
-    limit_us = batch.landed_us + parse_duration_us(source.max_ahead)
+    limit_us = landed_us + parse_duration_us(source.max_ahead)
     rules = [
         ("no event timestamp", F.col("_event_timestamp").isNotNull()),
         ("no known timestamp", F.col("_known_timestamp").isNotNull()),
@@ -207,7 +210,7 @@ def _judge(frame: DataFrame, source: Source, batch: Batch) -> DataFrame:
     # A row that could not be read says why; what else its nulls break would only distract.
     frame = frame.withColumns(
         {
-            _CLEAN: unreadable.isNull() & gate.passes_all(rules),
+            CLEAN: unreadable.isNull() & gate.passes_all(rules),
             "_reasons": F.coalesce(unreadable, gate.reasons(rules)),
         }
     )
@@ -223,7 +226,7 @@ def _settle_identities(
     their rows are then looked at one by one.
     """
     identity = list(source.event_id_columns) or ["_hash_a", "_hash_b"]
-    clean = F.col(_CLEAN)
+    clean = F.col(CLEAN)
     hashed = F.xxhash64(*identity)
     landed = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
     landed = events.derive(landed, source)  # an identity may be a derived column
@@ -233,12 +236,18 @@ def _settle_identities(
     repeated = claimed.repartition("claim").mapInArrow(_repeated, "claim bigint")
     if repeated.isEmpty():
         verdict = F.when(clean, events.ACCEPTED).otherwise(events.QUARANTINED)
-        return judged.withColumn("_verdict", verdict).drop(_CLEAN)
+        return judged.withColumn("_verdict", verdict).drop(CLEAN)
     claims = judged.where(clean).withColumn("_landed", F.lit(0))
     claims = claims.unionByName(landed.withColumn("_landed", F.lit(1)), allowMissingColumns=True)
     claims = claims.withColumn("claim", hashed).join(repeated, "claim", "left_semi")
+    winners = _winners(claims, identity)
+    return _with_verdicts(judged, winners, identity, conflict_reason(source)).drop(CLEAN)
+
+
+def conflict_reason(source: Source) -> str:
+    """Say why a row is quarantined whose identity belongs to another one."""
     named = ", ".join(source.event_id_columns) or "row"
-    return _with_verdicts(judged, _winners(claims, identity), identity, named).drop(_CLEAN)
+    return f"{named}: another row with other content has this identity"
 
 
 def _repeated(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -266,10 +275,10 @@ def _winners(claims: DataFrame, identity: list[str]) -> DataFrame:
 
 
 def _with_verdicts(
-    judged: DataFrame, winners: DataFrame, identity: list[str], named: str
+    judged: DataFrame, winners: DataFrame, identity: list[str], reason: str
 ) -> DataFrame:
     """Judge rows by who has their identity; without a winner nobody contests it."""
-    clean = F.col(_CLEAN)
+    clean = F.col(CLEAN)
     winner = F.col("_winner.claim")
     place = F.struct("_hash_a", "_hash_b", "_origin", "_offset")
     is_winner = (F.col("_winner.rank") == 1) & (winner == place)
@@ -280,7 +289,7 @@ def _with_verdicts(
         .when(same_bytes, events.DUPLICATE)
         .otherwise(events.QUARANTINED)
     )
-    conflict = F.array(F.lit(f"{named}: another row with other content has this identity"))
+    conflict = F.array(F.lit(reason))
     reasons = F.when(clean & (verdict == events.QUARANTINED), conflict).otherwise(F.col("_reasons"))
     frame = judged.join(winners, identity, "left")
     return frame.withColumn("_verdict", verdict).withColumn("_reasons", reasons)

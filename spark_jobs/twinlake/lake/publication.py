@@ -25,9 +25,9 @@ from twinlake.kernel.expiry import valid_until_us
 from twinlake.kernel.state import Provenance, fold
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import arrays, events, tables
+from twinlake.lake.feature_rows import PREFIX
 from twinlake.lake.vectors import vectors
 
-_PREFIX = "c_"
 _SYSTEM = ("event_us", "known_us", "valid_until_us", "state")
 
 
@@ -73,12 +73,12 @@ def online_rows(
         F.unix_micros("_known_timestamp").alias("known_us"),
         F.col("_hash_a").alias("hash_a"),
         F.col("_hash_b").alias("hash_b"),
-        *(F.col(tables.quoted(name)).alias(_PREFIX + name) for name in needed_columns(view)),
+        *(F.col(tables.quoted(name)).alias(PREFIX + name) for name in needed_columns(view)),
     )
 
     def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         reached("worker.online_rows")
-        return _fold_part(batches, shape, folding)
+        return fold_part(batches, shape, folding)
 
     return narrow.repartition(parts, *keys).mapInArrow(of_part, _schema(view))
 
@@ -95,21 +95,22 @@ def _wire_type(type_name: str) -> str:
     return "bigint" if type_name == "timestamp" else type_name
 
 
-def _fold_part(
+def fold_part(
     batches: Iterable[pa.RecordBatch], shape: ViewShape, folding: Folding
 ) -> Iterator[pa.RecordBatch]:
+    """Fold the events of the keys of a part into one row per key."""
     table = arrays.gather(batches)
     if table is None:
         return
     codes, count = arrays.key_codes(table, shape.keys)
-    held = {name: _PREFIX + name for name in shape.columns}
+    held = {name: PREFIX + name for name in shape.columns}
     happened, table = arrays.sorted_events(table, codes, count, held)
     keys = np.arange(count, dtype=np.int64)
     ends = np.searchsorted(happened.key, keys, side="right")
     starts = np.searchsorted(happened.key, keys)
     known_by_us = np.maximum.reduceat(happened.known_us, starts)
     newest_us = happened.event_us[ends - 1]
-    found = vectors(happened, table, Queries(keys, newest_us, known_by_us), shape, _PREFIX)
+    found = vectors(happened, table, Queries(keys, newest_us, known_by_us), shape, PREFIX)
     until = valid_until_us(
         happened, Queries.at(keys, newest_us), shape.measures, shape.hop_us, shape.ttl_us
     )

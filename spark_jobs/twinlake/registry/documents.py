@@ -65,6 +65,19 @@ class Documents:
         for number in self.numbers():
             yield number, self.read(number)
 
+    def still_there(self) -> list[dict[str, Any]]:
+        """Give every document, ascending, while another process may take some away.
+
+        One is only taken away once another one tells the same and more.
+        """
+        while True:
+            numbers = self.numbers()
+            try:
+                return [self.read(number) for number in numbers]
+            except StateError:
+                if numbers == self.numbers():
+                    raise
+
     def latest(self) -> tuple[int, dict[str, Any]] | None:
         """Give the document with the greatest number, or None where there is none."""
         numbers = self.numbers()

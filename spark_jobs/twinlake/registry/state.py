@@ -1,7 +1,8 @@
 """What a project has applied, landed and published: the record that plan, apply and jobs share.
 
 registry/NNN.json            definitions as applied, one document per apply
-landings/SOURCE/NNN.json     one per batch of rows landed, NNN being its ingest version
+landings/SOURCE/NNN.json     one per batch of rows landed, NNN being its ingest version, or per run
+                             of batches of a stream
 landings/SOURCE/intents/     the same, written before the commit; see ``Landings``
 publications/VIEW/NNN.json   one per publication of a view
 """
@@ -9,7 +10,7 @@ publications/VIEW/NNN.json   one per publication of a view
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from twinlake.definitions.documents import Definitions, from_document, to_document
@@ -87,6 +88,11 @@ class Landing:
         newest_event_us: Newest event timestamp of the accepted rows of this batch, if any.
         landed_us: The commit's own time.
         data_docs: The page of its validation, relative to the state folder; None without one.
+        first_version: Where this tells of all batches of a stream since one, that one's ingest
+            version; counts are sums then, and the other numbers the newest batch's.
+        clock_us: The newest accepted event, never later than its landing, where the batches of a
+            stream are told of together.
+        query, query_batch: The stream and its batch.
     """
 
     version: int
@@ -100,6 +106,42 @@ class Landing:
     newest_event_us: int | None = None
     landed_us: int | None = None
     data_docs: str | None = None
+    first_version: int | None = None
+    clock_us: int | None = None
+    query: str | None = None
+    query_batch: int | None = None
+
+    @property
+    def since_version(self) -> int:
+        """The oldest ingest version that this tells of."""
+        return self.version if self.first_version is None else self.first_version
+
+    @property
+    def data_clock_us(self) -> int | None:
+        """The newest accepted event, never later than its landing."""
+        if self.clock_us is not None or self.newest_event_us is None:
+            return self.clock_us
+        return min(self.newest_event_us, MAX_US if self.landed_us is None else self.landed_us)
+
+    def after(self, before: Landing | None) -> Landing:
+        """Tell of this batch of a stream and of those before it together."""
+        clock_us = _newest(self.data_clock_us, None if before is None else before.data_clock_us)
+        if before is None:
+            return replace(self, first_version=self.version, clock_us=clock_us)
+        return replace(
+            self,
+            first_version=before.since_version,
+            clock_us=clock_us,
+            newest_event_us=_newest(self.newest_event_us, before.newest_event_us),
+            read=before.read + self.read,
+            accepted=before.accepted + self.accepted,
+            duplicate=before.duplicate + self.duplicate,
+            quarantined=before.quarantined + self.quarantined,
+        )
+
+
+def _newest(*times: int | None) -> int | None:
+    return max((time for time in times if time is not None), default=None)
 
 
 class Landings:
@@ -109,6 +151,9 @@ class Landings:
     event times that the commit takes in. The commit is the truth: after a crash an intent whose
     commit exists is finished, one without a commit is dropped and the work done again. This needs
     one lander per source, which the lander's lock ensures.
+
+    Batches of a stream have no intents, for the stream itself repeats what was not committed, and
+    one document tells of a run of them: one that covers more takes the place of the one before.
     """
 
     def __init__(self, state: Path, source: str) -> None:
@@ -116,8 +161,13 @@ class Landings:
         self._intents = Documents(state / "landings" / source / "intents")
 
     def all(self) -> list[Landing]:
-        """Give every finished landing, oldest first."""
-        return [Landing(**document) for _, document in self._done.all()]
+        """Give every finished landing, oldest first, each version told of once."""
+        found: list[Landing] = []
+        for document in reversed(self._done.still_there()):
+            landing = Landing(**document)
+            if not found or landing.version < found[-1].since_version:
+                found.append(landing)
+        return found[::-1]
 
     def begin(self, landing: Landing) -> None:
         """Write down what is about to be committed."""
@@ -126,6 +176,16 @@ class Landings:
     def finish(self, landing: Landing) -> None:
         """Write down what was committed."""
         self._done.create(landing.version, asdict(landing))
+
+    def go_on(self, landing: Landing) -> Landing:
+        """Write down a batch of a stream, together with those of the same stream before it."""
+        done = self.all()
+        before = done[-1] if done and done[-1].query == landing.query else None
+        told = landing.after(before)
+        self._done.create(told.version, asdict(told))
+        if before is not None:
+            self._done.delete(before.version)
+        return told
 
     def unfinished(self) -> list[Landing]:
         """Give intents that were not finished; at most one unless a disk lost files."""
@@ -145,12 +205,7 @@ class Landings:
 
     def newest_event_us(self) -> int | None:
         """Give the ``data`` clock: the newest accepted event, never later than its landing."""
-        times = [
-            min(landing.newest_event_us, landing.landed_us or MAX_US)
-            for landing in self.all()
-            if landing.newest_event_us is not None
-        ]
-        return max(times, default=None)
+        return _newest(*(landing.data_clock_us for landing in self.all()))
 
 
 @dataclass(frozen=True)
@@ -167,6 +222,8 @@ class Publication:
         online_rows: How many online rows were written.
         write_us: The write timestamp that they carry.
         superseding: Whether rows were appended that supersede older ones.
+        first_number: Where this tells of all batches of a stream since one, that one's number;
+            rows are sums then.
     """
 
     number: int
@@ -179,6 +236,29 @@ class Publication:
     online_rows: int
     write_us: int
     superseding: bool
+    first_number: int | None = None
+
+    @property
+    def since_number(self) -> int:
+        """The oldest number that this tells of."""
+        return self.number if self.first_number is None else self.first_number
+
+    def after(self, before: Publication | None) -> Publication:
+        """Tell of this batch of a stream and of those before it together."""
+        if before is None:
+            return replace(self, first_number=self.number)
+        return replace(
+            self,
+            first_number=before.since_number,
+            feature_rows=before.feature_rows + self.feature_rows,
+            online_rows=before.online_rows + self.online_rows,
+            superseding=before.superseding or self.superseding,
+        )
+
+
+def _goes_on(before: Publication, one: Publication) -> bool:
+    same = (before.start_us, before.end_us) == (one.start_us, one.end_us)
+    return same and before.first_number is not None and before.number == one.number - 1
 
 
 class Publications:
@@ -188,16 +268,29 @@ class Publications:
         self._documents = Documents(state / "publications" / view)
 
     def all(self, fingerprint: str) -> list[Publication]:
-        """Give the publications of one meaning of the view, oldest first."""
-        return [
-            Publication(**document)
-            for _, document in self._documents.all()
-            if document["fingerprint"] == fingerprint
-        ]
+        """Give the publications of one meaning of the view, oldest first, each told of once."""
+        found: list[Publication] = []
+        for document in reversed(self._documents.still_there()):
+            publication = Publication(**document)
+            if not found or publication.number < found[-1].since_number:
+                found.append(publication)
+        return [one for one in found[::-1] if one.fingerprint == fingerprint]
 
     def write(self, publication: Publication) -> None:
         """Write down a publication."""
         self._documents.create(publication.number, asdict(publication))
+
+    def go_on(self, publication: Publication) -> None:
+        """Write down a batch of a stream, together with those of the stream before it.
+
+        Those are the ones of the same meaning and interval right before it.
+        """
+        done = self.all(publication.fingerprint)
+        before = done[-1] if done and _goes_on(done[-1], publication) else None
+        told = publication.after(before)
+        self._documents.create(told.number, asdict(told))
+        if before is not None:
+            self._documents.delete(before.number)
 
     def forget(self, fingerprint: str) -> None:
         """Forget what was published into tables of one meaning that are no more."""

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.definitions.shop import entity, model, service, shop, source, view, with_stream
 from twinlake import (
     Clock,
+    DeltaTable,
     Entity,
     Expectation,
     FeatureService,
@@ -87,7 +88,9 @@ def test_no_attribute_is_left_out(plural: str, kind: type) -> None:
         source(max_ahead="2h", where="paid", known="arrival", description="x"),
         source(batch=Files("x.csv", "csv"), stream=Kafka("orders"), event_id=["day"]),
         entity(name="buyer", description="x"),
-        view(ttl="90d", hop="12h", max_events_per_key=3, publish="stream", owner="x"),
+        view(ttl="90d", hop="12h", max_events_per_key=3, publish="batch", topic="t", owner="x"),
+        view(source=source(stream=DeltaTable("orders")), publish="stream"),
+        source(stream=Kafka("orders", times_in="ms", max_record_bytes=9)),
         model(rounds=5, test_fraction=0.5, label="y", spine_features=["a", "b"]),
     ],
     ids=lambda item: type(item).__name__,

@@ -1,0 +1,83 @@
+"""The events of the last while, held by a stream's publisher so that no batch reads the lake.
+
+Held are accepted events that take part in features, as the workers of batch jobs take them, back to
+a moment before which no event of a batch in time can look. What looks further back is computed from
+the events table, as batch jobs do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twinlake.lake import arrays
+
+IntArray = npt.NDArray[np.int64]
+_PIECES = 32
+
+
+class RecentEvents:
+    """Events after a moment, and those of chosen keys among them.
+
+    Args:
+        since_us: Events up to here are not held.
+    """
+
+    def __init__(self, since_us: int) -> None:
+        self.since_us = since_us
+        self._pieces: list[pa.Table] = []
+
+    def __len__(self) -> int:
+        return sum(piece.num_rows for piece in self._pieces)
+
+    def add(self, events: pa.Table) -> None:
+        """Hold further events; they have ``event_us`` and the keys among their columns."""
+        held = events.filter(pc.greater(events.column("event_us"), self.since_us))
+        if held.num_rows:
+            self._pieces.append(held.combine_chunks())
+        if len(self._pieces) > _PIECES:
+            self._pieces = [pa.concat_tables(self._pieces).combine_chunks()]
+
+    def forget_through(self, until_us: int) -> None:
+        """Let go of events up to a moment."""
+        self.since_us = max(self.since_us, until_us)
+        held = [
+            piece.filter(pc.greater(piece.column("event_us"), self.since_us))
+            for piece in self._pieces
+        ]
+        held = [piece for piece in held if piece.num_rows]
+        self._pieces = [pa.concat_tables(held).combine_chunks()] if held else []
+
+    def of_keys(self, keys: pa.Table) -> pa.Table | None:
+        """Give the events of keys; None where nothing is held.
+
+        Args:
+            keys: Distinct keys; its columns are the join keys.
+        """
+        if not self._pieces:
+            return None
+        names = keys.column_names
+        found = [piece.filter(_among(piece, keys, names)) for piece in self._pieces]
+        return pa.concat_tables(found).combine_chunks()
+
+
+def distinct_keys(table: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Give the distinct keys of rows; a row without one of its parts has none."""
+    listed = table.select(list(keys))
+    for key in keys:
+        listed = listed.filter(pc.is_valid(listed.column(key)))
+    return listed.group_by(list(keys)).aggregate([])
+
+
+def _among(piece: pa.Table, keys: pa.Table, names: Sequence[str]) -> pa.Array:
+    if len(names) == 1:
+        wanted = arrays.chunk(keys, names[0])
+        return pc.is_in(piece.column(names[0]), value_set=wanted)
+    both = pa.concat_tables([keys.select(list(names)), piece.select(list(names))])
+    codes, _ = arrays.key_codes(both.combine_chunks(), names)
+    wanted = np.unique(codes[: keys.num_rows])
+    return pa.array(np.isin(codes[keys.num_rows :], wanted))

@@ -1,0 +1,295 @@
+"""One batch of a stream at the driver: judged by Spark, settled by claims, landed by one commit.
+
+A batch of a stream is bounded, so its rows come to the driver as Arrow: what a batch job does by
+shuffling is done here on arrays, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
+
+from twinlake.definitions.resolution import needed_columns
+from twinlake.definitions.sources import Source
+from twinlake.definitions.times import DAY_US
+from twinlake.definitions.types import Field
+from twinlake.definitions.views import FeatureView
+from twinlake.lake import arrays, events, landing, rows, streams, tables
+from twinlake.lake.claims import CONFLICT, DUPLICATE, ClaimIndex, Claims, Owners, settle
+from twinlake.lake.feature_rows import PREFIX
+from twinlake.lake.recent import RecentEvents
+
+_ID_A, _ID_B, _COUNTS = "_id_a", "_id_b", "_counts"
+_SEED = 0x2545F4914F6CDD1D
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of a batch by verdict; read is their sum.
+
+    Attributes:
+        newest_event_us: The newest accepted event, if there is one.
+    """
+
+    read: int
+    accepted: int
+    duplicate: int
+    quarantined: int
+    newest_event_us: int | None
+
+
+def judged(
+    frame: DataFrame, source: Source, views: Sequence[FeatureView], landed_us: int
+) -> pa.Table:
+    """Judge a batch by the gate and bring it to the driver.
+
+    Args:
+        frame: What ``streams.parsed`` or ``streams.typed_rows`` gave, of one batch.
+        source: Its source.
+        views: The views on the source; a row without their keys is of no use.
+        landed_us: The present.
+    """
+    frame = events.derive(frame, source)
+    time = F.col(tables.quoted(source.event_timestamp))
+    keys = list(dict.fromkeys(key for view in views for key in view.entity.join_keys))
+    ready = landing.judge_rows(frame.withColumn("_event_timestamp", time), source, landed_us, keys)
+    where = F.lit(True) if source.where is None else F.expr(source.where)
+    ready = ready.withColumn(_COUNTS, F.coalesce(where, F.lit(False)))
+    id_a, id_b = _identity(source)
+    raw = F.when(~F.col(landing.CLEAN), F.col(streams.VALUE))
+    ready = ready.withColumns({_ID_A: id_a, _ID_B: id_b, rows.RAW: raw})
+    return pa.Table.from_batches(
+        ready.drop(streams.VALUE)._collect_as_arrow(),  # noqa: SLF001 (public from 4.0 on)
+    )
+
+
+def _identity(source: Source) -> tuple[Column, Column]:
+    names = source.event_id_columns
+    if not names:
+        return F.col("_hash_a"), F.col("_hash_b")
+    return F.xxhash64(*names), F.xxhash64(F.lit(_SEED), *names)
+
+
+def load_claims(spark: SparkSession, path: Path, source: Source, since_us: int) -> ClaimIndex:
+    """Read the claims of accepted rows after a moment."""
+    index = ClaimIndex(since_us)
+    frame = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
+    index.add(_claims_in(frame.where(_after(since_us)), source))
+    return index
+
+
+def _after(us: int) -> Column:
+    # Compared as timestamps, so that Delta leaves out files by their statistics.
+    return F.col("_event_timestamp") > F.timestamp_micros(F.lit(us))
+
+
+def _claims_in(frame: DataFrame, source: Source) -> Claims:
+    id_a, id_b = _identity(source)
+    listed = events.derive(frame, source).select(
+        id_a.alias("id_a"),
+        id_b.alias("id_b"),
+        F.col("_hash_a").alias("row_a"),
+        F.col("_hash_b").alias("row_b"),
+        F.unix_micros("_event_timestamp").alias("event_us"),
+    )
+    batches = listed._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
+    if not batches:
+        return Claims.none()
+    table = pa.Table.from_batches(batches)
+    return Claims(*(arrays.integers(table, name) for name in Claims.__dataclass_fields__))
+
+
+def settled(
+    spark: SparkSession, path: Path, source: Source, batch: pa.Table, index: ClaimIndex
+) -> pa.Table:
+    """Give every row its verdict, and hold the claims of the accepted ones.
+
+    Returns:
+        The batch with ``_verdict``, and the reason where an identity belongs to another row.
+    """
+    clean = np.flatnonzero(_flags(batch, landing.CLEAN))
+    chosen = batch.take(pa.array(clean)).combine_chunks()
+    event_us = arrays.integers(chosen, "_event_timestamp") if len(clean) else np.zeros(0, np.int64)
+    id_a, id_b, row_a, row_b = (
+        arrays.integers(chosen, name) for name in (_ID_A, _ID_B, "_hash_a", "_hash_b")
+    )
+    asked = Claims(id_a, id_b, row_a, row_b, event_us)
+    owners = index.find(asked)
+    owners = _with_older(spark, path, source, asked, owners, index.since_us)
+    verdict = settle(asked, owners, _order(chosen, asked))
+    index.add(asked.take(verdict == 0))
+    codes = np.full(batch.num_rows, 2, np.int8)
+    codes[clean] = np.where(verdict == DUPLICATE, 1, np.where(verdict == CONFLICT, 2, 0))
+    names = pa.array([events.ACCEPTED, events.DUPLICATE, events.QUARANTINED])
+    if (verdict == CONFLICT).any():
+        reasons = batch.column("_reasons").to_pylist()
+        for row in clean[verdict == CONFLICT].tolist():
+            reasons[row] = [landing.conflict_reason(source)]
+        column = pa.array(reasons, pa.list_(pa.string()))
+        batch = batch.set_column(batch.column_names.index("_reasons"), "_reasons", column)
+    return batch.append_column("_verdict", names.take(pa.array(codes)))
+
+
+def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
+    flags: npt.NDArray[np.bool_] = arrays.chunk(table, name).to_numpy(zero_copy_only=False)
+    return flags.astype(np.bool_)
+
+
+def _order(chosen: pa.Table, asked: Claims) -> npt.NDArray[np.intp]:
+    """Order rows by content and then by place, whatever the order in which they were read."""
+    origin = arrays.chunk(chosen, rows.ORIGIN).to_numpy(zero_copy_only=False).astype(str)
+    partition = arrays.chunk(chosen, streams.PARTITION).fill_null(0).to_numpy(zero_copy_only=False)
+    offset = arrays.integers(chosen, rows.OFFSET)
+    return np.lexsort((offset, partition, origin, asked.row_b, asked.row_a))
+
+
+def _with_older(
+    spark: SparkSession,
+    path: Path,
+    source: Source,
+    asked: Claims,
+    owners: Owners,
+    since_us: int,
+) -> Owners:
+    """Look up in the events table, by day and identity, what is older than the claims held."""
+    old = np.flatnonzero(asked.event_us <= since_us)
+    if not old.size:
+        return owners
+    older = asked.take(old)
+    first = int(older.event_us.min()) // DAY_US * DAY_US
+    last = (int(older.event_us.max()) // DAY_US + 1) * DAY_US
+    landed = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
+    landed = landed.where(_after(first - 1)).where(~_after(last - 1))
+    days = np.unique(older.event_us // DAY_US)
+    day = F.floor(F.unix_micros("_event_timestamp") / DAY_US).cast("bigint")
+    landed = landed.where(day.isin(days.tolist()))
+    index = ClaimIndex(first - 1)
+    index.add(_claims_in(landed, source))
+    found = index.find(older)
+    owners.found[old] |= found.found
+    owners.row_a[old] = np.where(found.found, found.row_a, owners.row_a[old])
+    owners.row_b[old] = np.where(found.found, found.row_b, owners.row_b[old])
+    return owners
+
+
+def numbered(batch: pa.Table, version: int, name: str) -> pa.Table:
+    """Add what places a settled batch's rows in the events table."""
+    count = batch.num_rows
+    batch = batch.append_column("_version", pa.array(np.full(count, version, np.int64)))
+    batch = batch.append_column("_row", pa.array(np.arange(count, dtype=np.int64)))
+    batch = batch.append_column("_batch", pa.array([name] * count, pa.string()))
+    if "_replay_of" not in batch.column_names:
+        batch = batch.append_column("_replay_of", pa.nulls(count, pa.string()))
+    return batch
+
+
+def counts(batch: pa.Table) -> Counts:
+    """Count a settled batch's rows by verdict."""
+    verdict = batch.column("_verdict")
+    found = {item["values"]: item["counts"] for item in verdict.value_counts().to_pylist()}
+    accepted = batch.filter(pc.equal(verdict, events.ACCEPTED)).column("_event_timestamp")
+    newest = pc.max(accepted.cast(pa.int64())).as_py()
+    return Counts(
+        batch.num_rows,
+        found.get(events.ACCEPTED, 0),
+        found.get(events.DUPLICATE, 0),
+        found.get(events.QUARANTINED, 0),
+        newest,
+    )
+
+
+def append(
+    spark: SparkSession,
+    path: Path,
+    source: Source,
+    batch: pa.Table,
+    *,
+    version: int,
+    metadata: Mapping[str, Any],
+    scratch: Path,
+) -> None:
+    """Land a numbered batch by one commit to the events table."""
+    append_arrow(
+        spark,
+        batch.select([column.name for column in events.columns(source)]),
+        events.columns(source),
+        path,
+        writer=landing.writer(source),
+        number=version,
+        metadata=metadata,
+        scratch=scratch,
+    )
+
+
+def append_arrow(
+    spark: SparkSession,
+    made: pa.Table,
+    columns: Sequence[Field],
+    path: Path,
+    *,
+    writer: str,
+    number: int,
+    metadata: Mapping[str, Any],
+    scratch: Path,
+) -> None:
+    """Append rows that are at the driver to a Delta table, as ``tables.append`` does."""
+    # By way of a file: handing rows to Spark as Python objects takes longer than the append.
+    file = scratch / f"{uuid.uuid4().hex}.parquet"
+    schema = ", ".join(f"{tables.quoted(column.name)} {column.type}" for column in columns)
+    try:
+        pq.write_table(made, file, compression="lz4", store_schema=False)
+        frame = spark.read.schema(schema).parquet(str(file))
+        tables.append(frame, path, writer=writer, number=number, metadata=metadata)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def taking_part(batch: pa.Table, views: Sequence[FeatureView]) -> pa.Table:
+    """Give the accepted events of a numbered batch that take part in features.
+
+    Returns:
+        What ``feature_rows.relevant_events`` gives, with the keys and columns of all views.
+    """
+    accepted = pc.equal(batch.column("_verdict"), events.ACCEPTED)
+    chosen = batch.filter(pc.and_(accepted, batch.column(_COUNTS)))
+    keys = dict.fromkeys(key for view in views for key in view.entity.join_keys)
+    columns = dict.fromkeys(name for view in views for name in needed_columns(view))
+    found = {key: chosen.column(key) for key in keys}
+    found["event_us"] = chosen.column("_event_timestamp").cast(pa.int64())
+    found["known_us"] = chosen.column("_known_timestamp").cast(pa.int64())
+    for name in ("hash_a", "hash_b", "version", "row"):
+        found[name] = chosen.column(f"_{name}")
+    found |= {PREFIX + name: chosen.column(name) for name in columns}
+    return pa.table(found).combine_chunks()
+
+
+def load_recent(
+    spark: SparkSession, path: Path, source: Source, views: Sequence[FeatureView], since_us: int
+) -> RecentEvents:
+    """Read the events after a moment that take part in features of some views."""
+    recent = RecentEvents(since_us)
+    frame = events.accepted(spark, path, source).where(_after(since_us))
+    keys = dict.fromkeys(key for view in views for key in view.entity.join_keys)
+    columns = dict.fromkeys(name for view in views for name in needed_columns(view))
+    listed = frame.select(
+        *keys,
+        F.unix_micros("_event_timestamp").alias("event_us"),
+        F.unix_micros("_known_timestamp").alias("known_us"),
+        *(F.col(f"_{name}").alias(name) for name in ("hash_a", "hash_b", "version", "row")),
+        *(F.col(tables.quoted(name)).alias(PREFIX + name) for name in columns),
+    )
+    batches = listed._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
+    if batches:
+        recent.add(pa.Table.from_batches(batches))
+    return recent
