@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from twinlake import errors
-from twinlake.cli import assertions, checks, definitions, jobs
+from twinlake.cli import assertions, checks, definitions, jobs, streams
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
 
@@ -66,6 +66,7 @@ for _command in (
     *jobs.COMMANDS,
     *checks.COMMANDS,
     *assertions.COMMANDS,
+    *streams.COMMANDS,
 ):
     twinlake.add_command(_command)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from twinlake.crash_points import reached
 from twinlake.definitions.sources import Source
+from twinlake.definitions.times import MAX_US
 from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project
 from twinlake.flows.validating import validate_batch
@@ -73,6 +76,19 @@ def require_whole(project: Project, source: str) -> tables.Commit:
     return newest
 
 
+def landed_us(project: Project, source: str, version: int) -> int:
+    """Give the in-commit time of a landed batch.
+
+    Raises:
+        StateError: Delta does not know it any more.
+    """
+    path = project.places.events(source)
+    for commit in tables.commits_back(project.spark, path):
+        if commit.metadata.get("ingest_version") == version:
+            return commit.time_us
+    raise StateError(f"the log of {path} holds no batch {version} any more", hint=LIST_DAMAGE)
+
+
 def recover(project: Project, source: Source) -> None:
     """Finish or forget what a killed lander left; see ``Landings``."""
     path = project.places.events(source.name)
@@ -86,6 +102,36 @@ def recover(project: Project, source: Source) -> None:
             project.landings(source.name).drop_intent(intent)
         else:
             _finish(project, source, intent)
+    if source.stream is not None:
+        _recover_stream(project, source)
+
+
+def _recover_stream(project: Project, source: Source) -> None:
+    """Write down the batches of a killed stream that were committed; there is at most one."""
+    told = max((one.version for one in project.landings(source.name).all()), default=0)
+    missed = []
+    for commit in tables.commits_back(project.spark, project.places.events(source.name)):
+        version = commit.metadata.get("ingest_version")
+        if version is not None and version <= told:
+            break
+        if "query" in commit.metadata:
+            missed.append(commit)
+    for commit in reversed(missed):
+        project.landings(source.name).go_on(stream_landing(commit.metadata, commit.time_us))
+
+
+def stream_landing(metadata: Mapping[str, Any], time_us: int) -> Landing:
+    """Write down what the commit of a batch of a stream says of itself."""
+    return Landing(
+        version=metadata["ingest_version"],
+        batch=metadata["batch"],
+        files=(),
+        through_us=MAX_US,
+        landed_us=time_us,
+        query=metadata["query"],
+        query_batch=metadata["query_batch"],
+        **metadata["counts"],
+    )
 
 
 def _batch(

@@ -160,6 +160,11 @@ class Project:
         """What was published of a view."""
         return Publications(self.settings.state, view)
 
+    def source_path(self, source: str) -> Path | None:
+        """Give the other place that a source is read from, where one was named."""
+        path = self._paths.get(source)
+        return None if path is None else path.resolve()
+
     def input_files(self, source: Source) -> list[InputFile]:
         """List a source's files, each checked against the source's schema."""
         if source.batch is None:

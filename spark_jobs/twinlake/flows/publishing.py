@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from twinlake.crash_points import reached
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.times import MAX_US
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
-from twinlake.flows.landing import require_whole
+from twinlake.flows.landing import landed_us, require_whole
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.lake import feature_rows, publication, tables
 from twinlake.online.store import OnlineRow
 from twinlake.planning.intervals import Pair, merged, subtracted
-from twinlake.registry.state import Landing, Publication
+from twinlake.registry.state import Publication
 
 # A landing further ahead of the clock than this would order writes by a time that nobody lives in;
 # Keyspaces refuses five minutes.
@@ -30,9 +31,18 @@ _MAX_AHEAD_US = 4 * 60 * 1_000_000
 
 @dataclass(frozen=True)
 class _Due:
-    """What a publication has to do."""
+    """What a publication has to do.
 
-    landing: Landing
+    Attributes:
+        version: The ingest version to fold events up to.
+        version_us: When it was committed: the write timestamp of rows that reflect it.
+        before: The ingest version up to which events were folded.
+        covered, missing: Event times that were computed, and that are to be.
+        new_rows: Accepted events since; more, where the batches of a stream are told of together.
+    """
+
+    version: int
+    version_us: int
     before: int
     covered: tuple[Pair, ...]
     missing: tuple[Pair, ...]
@@ -54,27 +64,28 @@ def publish(project: Project, view: FeatureView, wanted: Pair) -> Publication | 
         StateError: Another process publishes this view, or time went backwards.
     """
     with project.places.exclusively("publisher", view.name):
-        if _due(project, view, wanted) is None:
-            return None
-        finished = None
-        while (one := _finish_interrupted(project, view)) is not None:
-            finished = one
-        due = _due(project, view, wanted)
-        if due is None:
-            return finished
-        project.tell(f"publishing {view.name}: {due.new_rows:,} new events")
-        return _publish(project, view, due, wanted)
+        return catch_up(project, view, wanted)
+
+
+def catch_up(project: Project, view: FeatureView, wanted: Pair) -> Publication | None:
+    """Do what ``publish`` does, as the publisher that one is already."""
+    if _due(project, view, wanted) is None:
+        return None
+    finished = None
+    while (one := _finish_interrupted(project, view)) is not None:
+        finished = one
+    due = _due(project, view, wanted)
+    if due is None:
+        return finished
+    project.tell(f"publishing {view.name}: {due.new_rows:,} new events")
+    return _publish(project, view, due, wanted)
 
 
 def _due(
     project: Project, view: FeatureView, wanted: Pair, version: int | None = None
 ) -> _Due | None:
     """Find what is due up to an ingest version, the newest by default; None for nothing."""
-    landings = [
-        landing
-        for landing in project.landings(view.source.name).all()
-        if version is None or landing.version <= version
-    ]
+    landings = project.landings(view.source.name).all()
     if not landings:
         return None
     done = project.publications(view.name).all(view_fingerprint(view))
@@ -82,15 +93,20 @@ def _due(
     covered = merged((publication.start_us, publication.end_us) for publication in done)
     missing = subtracted(wanted, covered)
     new_rows = sum(landing.accepted for landing in landings if landing.version > before)
-    if not missing and landings[-1].version <= before:
+    newest = landings[-1]
+    if version is None or version == newest.version:
+        version, version_us = newest.version, newest.landed_us or 0
+    else:
+        version_us = landed_us(project, view.source.name, version)
+    if not missing and version <= before:
         return None
-    return _Due(landings[-1], before, covered, missing, new_rows)
+    return _Due(version, version_us, before, covered, missing, new_rows)
 
 
 def _publish(project: Project, view: FeatureView, due: _Due, wanted: Pair) -> Publication:
     number = project.publications(view.name).next_number()
     require_whole(project, view.source.name)
-    write_us = _write_us(project, due.landing)
+    write_us = checked_write_us(project, due.version_us)
     reached("publishing.begun")
     commit, superseding = _append_feature_rows(project, view, due, number, wanted)
     reached("publishing.rows_counted")
@@ -99,7 +115,7 @@ def _publish(project: Project, view: FeatureView, due: _Due, wanted: Pair) -> Pu
     done = Publication(
         number=number,
         fingerprint=view_fingerprint(view),
-        events_version=due.landing.version,
+        events_version=due.version,
         start_us=wanted[0],
         end_us=wanted[1],
         feature_rows=commit.rows,
@@ -134,16 +150,19 @@ def _finish_interrupted(project: Project, view: FeatureView) -> Publication | No
     return None
 
 
-def _write_us(project: Project, landing: Landing) -> int:
-    """Give the write timestamp of rows that reflect a landing: its commit's own time."""
-    write_us = landing.landed_us or 0
-    ahead_us = write_us - project.now_us()
+def checked_write_us(project: Project, version_us: int) -> int:
+    """Give the write timestamp of rows that reflect a landing: its commit's own time.
+
+    Raises:
+        StateError: It lies ahead of this machine's clock.
+    """
+    ahead_us = version_us - project.now_us()
     if ahead_us > _MAX_AHEAD_US:
         raise StateError(
             f"the newest commit lies {ahead_us // 1_000_000} s ahead of this machine's clock",
             hint="set the clock right; nothing was published",
         )
-    return write_us
+    return version_us
 
 
 def _append_feature_rows(
@@ -151,26 +170,32 @@ def _append_feature_rows(
 ) -> tuple[tables.Commit, bool]:
     """Append feature rows; give the commit, and whether some of them supersede others."""
     spark, path = project.spark, project.places.view(view_table(view))
-    work = feature_rows.Work(due.before, due.landing.version, due.covered, due.missing)
+    work = feature_rows.Work(due.before, due.version, due.covered, due.missing)
     frame = feature_rows.relevant_events(spark, project.places.events(view.source.name), view, work)
     accepted = sum(landing.accepted for landing in project.landings(view.source.name).all())
     rows = accepted if due.missing else due.new_rows
     parts = feature_rows.parts_for(rows, spark.sparkContext.defaultParallelism)
-    metadata = {
-        "publication": number,
-        "ingest_version": due.landing.version,
-        "wanted": list(wanted),
-    }
+    metadata = commit_metadata(number, due.version, wanted)
     tables.append(
         feature_rows.compute(frame, view, work, parts),
         path,
-        writer=f"twinlake/publisher/{view_table(view)}",
+        writer=publisher(view),
         number=number,
         metadata=metadata,
     )
     reached("publishing.rows_appended")
     commit = _commit_of(project, path, number, metadata)
     return commit, feature_rows.count_superseding(spark, path, work) > 0
+
+
+def publisher(view: FeatureView) -> str:
+    """Name the one who publishes a view, by whose numbers Delta knows a repeated append."""
+    return f"twinlake/publisher/{view_table(view)}"
+
+
+def commit_metadata(number: int, version: int, wanted: Pair) -> dict[str, Any]:
+    """Give what a commit of feature rows says of itself, by which a killed one is finished."""
+    return {"publication": number, "ingest_version": version, "wanted": list(wanted)}
 
 
 def _commit_of(
@@ -194,19 +219,33 @@ def _commit_of(
 
 def _write_online_rows(project: Project, view: FeatureView, due: _Due, write_us: int) -> int:
     """Write the rows of touched keys and give how many the store took."""
-    if due.landing.version <= due.before:
+    if due.version <= due.before:
         return 0
     spark, path = project.spark, project.places.events(view.source.name)
-    folding = publication.Folding(
-        after_version=due.before,
-        version=due.landing.version,
-        version_us=due.landing.landed_us or MAX_US,
-        fingerprint=bytes.fromhex(view_fingerprint(view)),
-        table_id=bytes.fromhex(tables.table_id(spark, path).replace("-", "")),
-    )
+    folding = folding_of(project, view, due.before, due.version, due.version_us)
     parts = feature_rows.parts_for(due.new_rows, spark.sparkContext.defaultParallelism)
     folded = publication.online_rows(spark, path, view, folding, parts)
-    rows = publication.rows_at_driver(folded, view)
+    return write_online(project, view, publication.rows_at_driver(folded, view), write_us)
+
+
+def folding_of(
+    project: Project, view: FeatureView, before: int, version: int, version_us: int
+) -> publication.Folding:
+    """Say what to fold into online rows, and as what."""
+    path = project.places.events(view.source.name)
+    return publication.Folding(
+        after_version=before,
+        version=version,
+        version_us=version_us,
+        fingerprint=bytes.fromhex(view_fingerprint(view)),
+        table_id=bytes.fromhex(tables.table_id(project.spark, path).replace("-", "")),
+    )
+
+
+def write_online(
+    project: Project, view: FeatureView, rows: Iterator[publication.FoldedRow], write_us: int
+) -> int:
+    """Write folded rows online; give how many the store took."""
     try:
         report = project.store.write(online_table(view), _stamped(rows, write_us))
     except InputError as error:

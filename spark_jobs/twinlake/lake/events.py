@@ -117,6 +117,18 @@ def first_us(spark: SparkSession, path: Path, source: Source) -> int | None:
     return None if found is None else found.us
 
 
+def next_offsets(spark: SparkSession, path: Path, topic: str) -> dict[int, int] | None:
+    """Give per partition of a topic the offset after the last one landed; None for none."""
+    found = (
+        tables.read(spark, path)
+        .where((F.col("_origin") == topic) & F.col("_partition").isNotNull())
+        .groupBy("_partition")
+        .agg(F.max("_offset").alias("last"))
+        .collect()
+    )
+    return {row["_partition"]: row["last"] + 1 for row in found} or None
+
+
 def row_hash(names: list[str]) -> tuple[Column, Column]:
     """Hash a row's columns to two times 64 bits.
 

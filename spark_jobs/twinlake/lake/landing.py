@@ -177,7 +177,9 @@ def _incoming(spark: SparkSession, source: Source, batch: Batch) -> DataFrame:
     return reduce(DataFrame.unionByName, frames)
 
 
-def _known(source: Source) -> Column:
+def _known(source: Source, arrived_us: int | None) -> Column:
+    if source.known == KNOWN_AT_ARRIVAL and arrived_us is not None:
+        return F.timestamp_micros(F.lit(arrived_us))
     # Loaded history stays "known when it happened": its arrival says nothing about it.
     if source.known in {KNOWN_AT_EVENT, KNOWN_AT_ARRIVAL}:
         return F.col("_event_timestamp")
@@ -185,9 +187,22 @@ def _known(source: Source) -> Column:
 
 
 def judge_rows(
-    frame: DataFrame, source: Source, landed_us: int, key_columns: Sequence[str]
+    frame: DataFrame,
+    source: Source,
+    landed_us: int,
+    key_columns: Sequence[str],
+    *,
+    arrived_us: int | None = None,
 ) -> DataFrame:
-    """Add known time, hashes, whether a row is clean and the reasons for which it is not."""
+    """Add known time, hashes, whether a row is clean and the reasons for which it is not.
+
+    Args:
+        frame: The rows, with derived columns and ``_event_timestamp``.
+        source: Their source.
+        landed_us: What "ahead of time" is measured by.
+        key_columns: Join keys of the views on the source; a row without them is of no use.
+        arrived_us: When the rows of a stream arrived; None for loaded history.
+    """
     hash_a, hash_b = events.row_hash(list(raw_columns(source)))
     needed = dict.fromkeys([*source.event_id_columns, *key_columns])
     event_us = F.unix_micros("_event_timestamp")
@@ -204,7 +219,7 @@ def judge_rows(
         *gate.finite_rules(all_columns(source)),
         *gate.expectation_rules(source.row_expectations),
     ]
-    frame = frame.withColumn("_known_timestamp", _known(source))
+    frame = frame.withColumn("_known_timestamp", _known(source, arrived_us))
     frame = frame.withColumns({"_hash_a": hash_a, "_hash_b": hash_b})
     unreadable = F.col(rows.UNREADABLE)
     # A row that could not be read says why; what else its nulls break would only distract.

@@ -161,6 +161,22 @@ def rows_at_driver(frame: DataFrame, view: FeatureView) -> Iterator[FoldedRow]:
         )
 
 
+def rows_in(batches: Iterable[pa.RecordBatch], view: FeatureView) -> Iterator[FoldedRow]:
+    """Take rows out of what ``fold_part`` gave, at the driver."""
+    keys = tuple(view.entity.join_keys)
+    features = stored_features(view)
+    for batch in batches:
+        parts = zip(*(batch.column(name).to_pylist() for name in keys), strict=True)
+        cells = [batch.column(feature.name).to_pylist() for feature in features]
+        for position, feature in enumerate(features):
+            if feature.type == "timestamp":
+                cells[position] = [None if v is None else to_datetime(v) for v in cells[position]]
+        values = zip(*cells, strict=True)
+        system = zip(*(batch.column(name).to_pylist() for name in _SYSTEM), strict=True)
+        for key, row, rest in zip(parts, values, system, strict=True):
+            yield FoldedRow(key, row, *rest)
+
+
 def _value(row: Row, name: str, instants: set[str]) -> Any:  # noqa: ANN401 (a cell of any type)
     value = row[name]
     return to_datetime(value) if name in instants and value is not None else value

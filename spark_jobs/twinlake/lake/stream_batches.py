@@ -63,7 +63,9 @@ def judged(
     frame = events.derive(frame, source)
     time = F.col(tables.quoted(source.event_timestamp))
     keys = list(dict.fromkeys(key for view in views for key in view.entity.join_keys))
-    ready = landing.judge_rows(frame.withColumn("_event_timestamp", time), source, landed_us, keys)
+    ready = landing.judge_rows(
+        frame.withColumn("_event_timestamp", time), source, landed_us, keys, arrived_us=landed_us
+    )
     where = F.lit(True) if source.where is None else F.expr(source.where)
     ready = ready.withColumn(_COUNTS, F.coalesce(where, F.lit(False)))
     id_a, id_b = _identity(source)

@@ -93,7 +93,6 @@ def read_folder(spark: SparkSession, folder: Path, limits: Limits) -> DataFrame:
         F.col("value").cast("binary").alias(VALUE),
         F.col("_metadata.file_path").alias(rows.ORIGIN),
         F.lit(None).cast("int").alias(PARTITION),
-        F.monotonically_increasing_id().alias(rows.OFFSET),
     )
 
 
@@ -129,7 +128,8 @@ def parsed(
     """Parse records as JSON objects.
 
     Args:
-        frame: ``_value``, ``_origin``, ``_partition``, ``_offset``.
+        frame: A batch: ``_value``, ``_origin``, ``_partition`` and, where records have one,
+            ``_offset``.
         source: Whose columns to read.
         times_in: The unit of timestamps that are numbers; None: they are text.
         max_record_bytes: A longer record is not parsed.
@@ -139,6 +139,8 @@ def parsed(
         (array of reasons, or null).
     """
     columns = raw_columns(source)
+    if rows.OFFSET not in frame.columns:
+        frame = frame.withColumn(rows.OFFSET, F.monotonically_increasing_id())
     fits = F.length(VALUE) <= max_record_bytes
     # What is no UTF-8 comes back with other bytes.
     is_text = F.encode(F.decode(F.col(VALUE), "UTF-8"), "UTF-8") == F.col(VALUE)

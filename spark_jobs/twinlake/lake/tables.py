@@ -164,6 +164,33 @@ def require_version(spark: SparkSession, path: Path, version: int) -> Commit:
     return newest
 
 
+def commit_in_session(spark: SparkSession, path: Path) -> Commit:
+    """Give the commit that this session just made to a table.
+
+    It reads one file of the log: asking for a table's history takes a job.
+
+    Raises:
+        StateError: The session has made none, or it cannot be read.
+    """
+    version = spark.conf.get("spark.databricks.delta.lastCommitVersionInSession", None)
+    if version is None:
+        raise StateError(f"nothing was committed to {path} by this session")
+    java: Any = spark._jvm  # noqa: SLF001 (what Delta tells of its log it tells in Java only)
+    session = spark._jsparkSession  # noqa: SLF001
+    log = java.org.apache.spark.sql.delta.DeltaLog.forTable(session, str(path))
+    file = java.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(
+        log.logPath(), int(version)
+    )
+    lines = log.store().read(file, log.newDeltaHadoopConf())
+    info = json.loads(lines.head())["commitInfo"]
+    return Commit(
+        int(version),
+        info["inCommitTimestamp"] * 1000,
+        json.loads(info.get("userMetadata") or "{}"),
+        int(info.get("operationMetrics", {}).get("numOutputRows", 0)),
+    )
+
+
 def last_commit(spark: SparkSession, path: Path) -> Commit:
     """Give the newest version of a table."""
     return commits(spark, path, 1)[0]

@@ -6,6 +6,8 @@ STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
 STATE/lake/training_sets/SERVICE__ID                  training sets
 STATE/spines/CONTENT.parquet                          spines that came from memory
 STATE/data_docs/SOURCE/BATCH                          what Great Expectations says of a batch
+STATE/streams/SOURCE                                  where a stream goes on after a restart
+STATE/topics/TOPIC                                    topics, where folders play them
 STATE/online.sqlite                                   the embedded online store
 STATE/identity                                        the state's own id, see identity.py
 STATE/mlflow.sqlite, STATE/models                     runs and models
@@ -32,6 +34,14 @@ class Places:
     def events(self, source: str) -> Path:
         """The events table of a source."""
         return self.state / "lake" / "events" / source
+
+    def stream(self, source: str) -> Path:
+        """Where a source's stream keeps how far it is."""
+        return self.state / "streams" / source
+
+    def topic(self, name: str) -> Path:
+        """The folder that plays a topic."""
+        return self.state / "topics" / name
 
     @property
     def views(self) -> Path:

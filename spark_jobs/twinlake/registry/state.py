@@ -61,6 +61,10 @@ class Registry:
             )
         return Applied(number, from_document(document["definitions"]), document["applied_us"])
 
+    def number(self) -> int:
+        """Give the number of what was applied last, without reading it; 0 for nothing."""
+        return max(self._documents.numbers(), default=0)
+
     def write(self, base: Applied, definitions: Definitions, now_us: int) -> Applied:
         """Write the next version on top of ``base``.
 

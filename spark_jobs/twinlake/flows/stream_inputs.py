@@ -1,0 +1,88 @@
+"""Where a source's stream comes from in an environment: Kafka, a folder that plays it, a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinlake.definitions.sources import DeltaTable, Kafka, Source
+from twinlake.errors import InputError, StateError
+from twinlake.flows.project import Project
+from twinlake.lake import events, streams, tables
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+class Input:
+    """The stream of a source, as rows of its schema.
+
+    Args:
+        project: The project.
+        source: The source.
+        limits: How much a batch takes in.
+
+    Raises:
+        InputError: The source has no stream.
+    """
+
+    def __init__(self, project: Project, source: Source, limits: streams.Limits) -> None:
+        self._project = project
+        self._source = source
+        self._limits = limits
+        other = project.source_path(source.name)
+        stream = source.stream
+        if stream is None:
+            raise InputError(
+                f"source {source.name} has no stream",
+                hint='give it stream=Kafka("topic") or stream=DeltaTable("path")',
+            )
+        self._kafka = stream if isinstance(stream, Kafka) else Kafka(source.name)
+        self._table: Path | None = None
+        self._folder: Path | None = None
+        if other is not None and (other / "_delta_log").is_dir():
+            self._table = other
+        elif isinstance(stream, DeltaTable) and other is None:
+            self._table = (project.settings.project / stream.path).resolve()
+        elif other is not None:
+            self._folder = other
+        elif not project.settings.stream_bootstrap:
+            self._folder = project.places.topic(self._kafka.topic)
+
+    def __str__(self) -> str:
+        """Say where the rows come from."""
+        if self._table is not None:
+            return f"table {self._table}"
+        return f"topic {self._kafka.topic}" if self._folder is None else f"folder {self._folder}"
+
+    def open(self, *, is_new: bool) -> DataFrame:
+        """Open the stream.
+
+        Args:
+            is_new: It has no checkpoint. What events tell of the topic's offsets is gone on from.
+
+        Raises:
+            StateError: The table is not there.
+        """
+        spark = self._project.spark
+        if self._table is not None:
+            if not tables.exists(self._table):
+                raise StateError(f"there is no Delta table at {self._table}")
+            return streams.read_table(spark, self._table, self._limits)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return streams.read_folder(spark, self._folder, self._limits)
+        starting = None
+        if is_new:
+            path = self._project.places.events(self._source.name)
+            starting = events.next_offsets(spark, path, self._kafka.topic)
+        servers = ",".join(self._project.settings.stream_bootstrap)
+        options = {"kafka.bootstrap.servers": servers}
+        return streams.read_topic(spark, self._kafka.topic, options, starting, self._limits)
+
+    def rows(self, frame: DataFrame) -> DataFrame:
+        """Give a batch of the stream as rows of the source's schema, each with its place."""
+        if self._table is not None:
+            return streams.typed_rows(frame, self._source, self._table)
+        kafka = self._kafka
+        return streams.parsed(frame, self._source, kafka.times_in, kafka.max_record_bytes)

@@ -1,0 +1,172 @@
+"""Publish one batch of a stream: online rows first, then feature rows, then the record of both.
+
+The online row is a pure function of the events table, which holds the batch by now, so it need not
+wait for the feature view table. Both are computed at the driver from the events of the last while,
+by the functions that Spark's workers run in batch jobs. A batch that looks further back than what
+is held is computed from the lake instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from twinlake.crash_points import reached
+from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.times import MAX_US, MIN_US
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import StateError
+from twinlake.flows import publishing
+from twinlake.flows.project import Project, view_table
+from twinlake.kernel.views import ViewShape
+from twinlake.lake import feature_rows, publication, stream_batches, tables
+from twinlake.lake.recent import RecentEvents, distinct_keys
+from twinlake.registry.state import Publication
+
+_EVERYTHING = (MIN_US, MAX_US)
+
+
+@dataclass(frozen=True)
+class NewEvents:
+    """What a batch brought.
+
+    Attributes:
+        version: Its ingest version.
+        version_us: When it was committed.
+        events: Its accepted events that take part in features.
+    """
+
+    version: int
+    version_us: int
+    events: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a batch came to in one view.
+
+    Attributes:
+        feature_rows, online_rows: How many were written.
+        is_slow: Whether it was computed from the lake.
+    """
+
+    feature_rows: int
+    online_rows: int
+    is_slow: bool = False
+
+
+class StreamPublisher:
+    """The publisher of one view, batch after batch.
+
+    Args:
+        project: The project.
+        view: The view; it is published up to the newest landing.
+    """
+
+    def __init__(self, project: Project, view: FeatureView) -> None:
+        self.project = project
+        self.view = view
+        self._shape = ViewShape.of(view)
+        self._fingerprint = view_fingerprint(view)
+        self._path = project.places.view(view_table(view))
+        done = project.publications(view.name).all(self._fingerprint)
+        self._version = max((one.events_version for one in done), default=0)
+        # What stays the same from batch to batch is asked for once.
+        self._folding = publishing.folding_of(project, view, self._version, self._version, 0)
+
+    def publish(self, new: NewEvents, recent: RecentEvents) -> Published:
+        """Publish a batch that ``recent`` holds already."""
+        if not new.events.num_rows:
+            # Nothing changes but what the rows reflect, which the next batch says too.
+            return Published(0, 0)
+        relevant = self._relevant(new, recent)
+        if relevant is None:
+            return self._publish_from_lake(new)
+        online_rows = self._write_online(new, relevant)
+        reached("streaming.online_written")
+        commit, superseding = self._append_rows(new, relevant)
+        reached("streaming.rows_appended")
+        done = Publication(
+            number=commit.metadata["publication"],
+            fingerprint=self._fingerprint,
+            events_version=new.version,
+            start_us=MIN_US,
+            end_us=MAX_US,
+            feature_rows=commit.rows,
+            table_version=commit.version,
+            online_rows=online_rows,
+            write_us=new.version_us,
+            superseding=superseding,
+        )
+        self.project.publications(self.view.name).go_on(done)
+        self._version = new.version
+        return Published(commit.rows, online_rows)
+
+    def _relevant(self, new: NewEvents, recent: RecentEvents) -> pa.Table | None:
+        """Give the events that the batch's rows depend on; None where they reach further back."""
+        reach_us = self._shape.longest_us + (self.view.hop_us or 0) or 1
+        earliest_us = pc.min(new.events.column("event_us")).as_py()
+        if recent.since_us != MIN_US and earliest_us - reach_us < recent.since_us:
+            return None
+        keys = list(self._shape.keys)
+        relevant = recent.of_keys(distinct_keys(new.events, keys))
+        if relevant is None or _some_key_lies_ahead(relevant, keys, new.version_us):
+            return None
+        return relevant
+
+    def _publish_from_lake(self, new: NewEvents) -> Published:
+        done = publishing.catch_up(self.project, self.view, _EVERYTHING)
+        self._version = new.version
+        if done is None:
+            return Published(0, 0, is_slow=True)
+        return Published(done.feature_rows, done.online_rows, is_slow=True)
+
+    def _write_online(self, new: NewEvents, relevant: pa.Table) -> int:
+        write_us = publishing.checked_write_us(self.project, new.version_us)
+        folding = replace(
+            self._folding,
+            after_version=self._version,
+            version=new.version,
+            version_us=new.version_us,
+        )
+        folded = publication.fold_part(relevant.to_batches(), self._shape, folding)
+        rows = publication.rows_in(folded, self.view)
+        return publishing.write_online(self.project, self.view, rows, write_us)
+
+    def _append_rows(self, new: NewEvents, relevant: pa.Table) -> tuple[tables.Commit, bool]:
+        work = feature_rows.Work(self._version, new.version, (_EVERYTHING,), ())
+        made = pa.Table.from_batches(
+            list(feature_rows.rows_of_part(relevant.to_batches(), self._shape, work))
+        )
+        number = self.project.publications(self.view.name).next_number()
+        metadata = publishing.commit_metadata(number, new.version, _EVERYTHING)
+        stream_batches.append_arrow(
+            self.project.spark,
+            made,
+            feature_rows.columns(self.view),
+            self._path,
+            writer=publishing.publisher(self.view),
+            number=number,
+            metadata=metadata,
+            scratch=self.project.places.new_scratch(),
+        )
+        commit = tables.commit_in_session(self.project.spark, self._path)
+        if commit.metadata != metadata:
+            raise StateError(
+                f"publication {number} of {self._path} was committed by another process",
+                hint="start the stream again: it finishes that one first",
+            )
+        older = pc.less_equal(made.column("_event_version"), self._version)
+        return commit, bool(pc.any(older).as_py())
+
+
+def _some_key_lies_ahead(relevant: pa.Table, keys: list[str], version_us: int) -> bool:
+    """Tell whether a key has no event that happened and was known by the time of its commit.
+
+    Its newest value as of then is older than what is held.
+    """
+    time_us = pc.max_element_wise(relevant.column("event_us"), relevant.column("known_us"))
+    settled = relevant.filter(pc.less_equal(time_us, version_us))
+    return len(distinct_keys(settled, keys)) < len(distinct_keys(relevant, keys))
