@@ -163,7 +163,8 @@ def test_rows_that_arrive_after_a_kill_are_the_next_work(lake: Lake, point: str)
     check_online(state, {}, [lake.state("first").online()])
     with lake.open(state) as project:
         materialize(project)
-    check_again(lake, state, "again")
+    # What was not committed lands together with what came meanwhile.
+    check_again(lake, state, "first" if len(state.landings()) == 1 else "again")
 
 
 def stopped_before_commit(lake: Lake, started: list[Running]) -> tuple[State, Running]:

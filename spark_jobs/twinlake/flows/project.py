@@ -27,7 +27,7 @@ from twinlake.java import SETUP_HINT, find_java, jar_files
 from twinlake.lake.failures import meaning
 from twinlake.online.store import OnlineStore, OnlineTable
 from twinlake.registry.identity import ensure_state_id, state_id
-from twinlake.registry.inputs import InputFile, format_at, list_files, other_files
+from twinlake.registry.inputs import InputFile, format_at, has_files, list_files, other_files
 from twinlake.registry.places import Places
 from twinlake.registry.state import (
     Applied,
@@ -172,6 +172,8 @@ class Project:
         path = self._paths.get(source.name)
         location = (path or self.settings.project / source.batch.path).resolve()
         read_as = self.input_format(source)
+        if source.stream is not None and path is None and not has_files(location, read_as):
+            return []  # its rows arrive by the stream
         files = list_files(source, location, read_as)
         if others := other_files(location, read_as):
             count = "1 other data file" if len(others) == 1 else f"{len(others):,} other data files"

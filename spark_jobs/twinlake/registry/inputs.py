@@ -110,6 +110,13 @@ def csv_header(path: Path) -> tuple[str, ...]:
     return tuple(name.strip() for name in next(csv.reader(lines, skipinitialspace=True), []))
 
 
+def has_files(location: Path, file_format: str) -> bool:
+    """Tell whether there is a file of a format at a place, without a look into any."""
+    if location.is_file():
+        return True
+    return any(name.name.lower().endswith(_SUFFIXES[file_format]) for name in location.rglob("*"))
+
+
 def list_files(source: Source, location: Path, file_format: str) -> list[InputFile]:
     """List a source's files, ordered by path, after a look at each one's schema.
 
