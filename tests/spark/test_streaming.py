@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
@@ -16,7 +17,7 @@ from pyspark.sql import SparkSession
 from tests.spark import oracle
 from tests.spark.benches import Bench, Cells, without
 from twinlake.errors import InputError, StateError
-from twinlake.flows import checking, streaming
+from twinlake.flows import checking, pushing, stream_lander, streaming
 from twinlake.flows.landing import land_files
 from twinlake.lake import tables
 from twinlake.lake.streams import Limits
@@ -96,7 +97,7 @@ def send(bench: Bench, name: str, lines: Iterable[str], topic: str = "payments")
     aside.rename(folder / f"{name}.json")
 
 
-def stream(bench: Bench, *views: str, files: int = 50, **told: Any) -> streaming.Progress:
+def stream(bench: Bench, *views: str, files: int = 50, **told: Any) -> stream_lander.Progress:
     """Take in what is there, as a process of its own would."""
     done = streaming.stream(bench.open(), views, once=True, limits=Limits(files=files), **told)
     return done["payments"]
@@ -169,7 +170,7 @@ def test_a_stream_in_pieces_ends_in_the_rows_of_one_batch(
 def test_what_reaches_further_back_than_is_held_is_computed_from_the_lake(
     bench: Bench, module_bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "_SLACK_US", 10 * MINUTE_US)
+    monkeypatch.setattr(stream_lander, "_SLACK_US", 10 * MINUTE_US)
     rows = payments(random.Random(4), 150)
     defined(bench)
     send(bench, "0", map(line, rows))
@@ -365,3 +366,96 @@ def test_documents_do_not_grow_with_batches(bench: Bench) -> None:
     assert len(list((state / "publications" / "activity").glob("*.json"))) == 1
     versions = tables.commits(bench.spark, bench.view_path("activity"), 100)
     assert len(versions) == 1 + done.batches
+
+
+def test_pushed_rows_are_rows_like_any_other(bench: Bench, module_bench: Any) -> None:
+    rows = payments(random.Random(14), 80)
+    defined(bench)
+    send(bench, "0", map(line, rows[:30]))
+    stream(bench, *VIEWS)
+    table = pa.Table.from_pylist(rows[20:60], schema=SCHEMA)
+    first = pushing.push(bench.open(), "payments", table)
+    assert first["read"] == 40
+    assert first["duplicate"] >= 10
+    again = pushing.push(bench.open(), "payments", table)
+    assert (again["accepted"], again["duplicate"]) == (0, 40)
+    send(bench, "1", map(line, rows[60:]))
+    stream(bench, *VIEWS)
+    check_equal_to_one_batch(bench, module_bench(), rows)
+
+
+def test_a_running_stream_lands_what_others_ask_for(bench: Bench, module_bench: Any) -> None:
+    rows = payments(random.Random(15), 90)
+    defined(bench)
+    send(bench, "0", map(line, rows[:30]))
+    stopped, took = threading.Event(), threading.Event()
+    found: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            streaming.stream(
+                bench.open(), VIEWS, stopped=stopped, after_batch=lambda *_: took.set()
+            )
+        except BaseException as error:
+            found.append(error)
+            took.set()
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    try:
+        assert took.wait(300)
+        assert not found
+        pushed = pushing.push(
+            bench.open(), "payments", pa.Table.from_pylist(rows[30:60], schema=SCHEMA)
+        )
+        assert pushed["read"] == 30
+        bench.put("old", rows[60:], SCHEMA)
+        done = bench.materialize()  # the stream lands the file and publishes both views
+        assert done.landings["payments"] is not None
+        assert done.landings["payments"].read == len(rows) - 60
+    finally:
+        stopped.set()
+        worker.join(300)
+    assert not worker.is_alive()
+    assert not found, found
+    check_equal_to_one_batch(bench, module_bench(), rows)
+
+
+def test_what_was_quarantined_is_let_in_after_a_fix(bench: Bench, module_bench: Any) -> None:
+    """Amounts above 50 were refused by mistake; broken records stay where they are."""
+    text = DEFINITIONS.replace(
+        'where="amount < 900",',
+        'where="amount < 900", expectations=[Expectation('
+        '"expect_column_values_to_be_between", column="amount", max_value=50)],',
+    )
+    bench.define(text % {"stream": STREAM}).apply()
+    rows = payments(random.Random(16), 60)
+    send(bench, "0", ["{broken", *map(line, rows)])
+    first = stream(bench, *VIEWS)
+    assert first.quarantined > 20
+    listed, count = pushing.list_quarantined(bench.open(), "payments", 5)
+    assert (len(listed), count) == (5, first.quarantined)
+    defined(bench)
+    done = pushing.replay(bench.open(), "payments")
+    assert done["refused"] == 1
+    assert done["read"] == first.quarantined - 1
+    assert pushing.replay(bench.open(), "payments") == {
+        "read": 0, "accepted": 0, "duplicate": 0, "quarantined": 0, "refused": 1
+    }  # fmt: skip
+    assert len(bench.events("payments")) == first.read + done["read"]
+    stream(bench, *VIEWS)
+    check_equal_to_one_batch(bench, module_bench(), rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([{"tid": "a", "colour": 1}], "no column named 'colour'"),
+        ([{"tid": "a", "card": "one"}], "column card: no bigint"),
+    ],
+)
+def test_rows_that_do_not_fit_are_not_pushed(bench: Bench, rows: list[Cells], problem: str) -> None:
+    defined(bench)
+    with pytest.raises(InputError, match=problem):
+        pushing.push(bench.project, "payments", rows)
+    assert bench.events("payments") == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from twinlake.cli.context import Context, json_option, pass_context
 from twinlake.cli.layout import table
+from twinlake.errors import InputError
 
 
 @click.command()
@@ -96,4 +98,78 @@ def progress_document(progress: Any) -> dict[str, Any]:  # noqa: ANN401 (importe
     return asdict(progress)
 
 
-COMMANDS = (stream,)
+@click.command()
+@click.argument("source")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+@pass_context
+def push(context: Context, source: str, file: Path) -> None:
+    """Land the rows of FILE in SOURCE: Parquet, or JSON with an object per line.
+
+    Rows that were landed before count as duplicates. A stream that lands SOURCE does it between two
+    batches; without one this command does it, and publishes the views with publish="stream".
+    """
+    with context.open() as project:
+        applied = project.applied().definitions.sources
+        if source not in applied:
+            raise InputError.unknown("source", source, applied)
+        from twinlake.flows import pushing
+
+        done = dict(pushing.push(project, source, pushing.rows_of(file, applied[source])))
+    context.answer(_counted(source, done), {"source": source, **done})
+
+
+@click.group()
+def quarantine() -> None:
+    """Look at rows that did not pass the gate, and let them try again."""
+
+
+@quarantine.command("list")
+@click.argument("source")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@json_option
+@pass_context
+def list_(context: Context, source: str, limit: int) -> None:
+    """List the quarantined rows of SOURCE that wait, newest first, with their reasons."""
+    with context.open() as project:
+        from twinlake.flows import pushing
+
+        rows, count = pushing.list_quarantined(project, source, limit)
+    heads = ("row", "place", "reasons", "record")
+    shown = [(r["row"], _place(r), "; ".join(r["reasons"]), (r["record"] or "")[:60]) for r in rows]
+    text = f"{count:,} rows wait in the quarantine of {source}"
+    context.answer(
+        f"{table(heads, shown)}\n\n{text}" if rows else text,
+        {"source": source, "waiting": count, "rows": rows},
+    )
+
+
+def _place(row: dict[str, Any]) -> str:
+    origin = str(row["origin"]).rsplit("/", 1)[-1]
+    partition = "" if row["partition"] is None else f" {row['partition']}"
+    return f"{origin}{partition} @{row['offset']}"
+
+
+@quarantine.command()
+@click.argument("source")
+@json_option
+@pass_context
+def replay(context: Context, source: str) -> None:
+    """Land the quarantined rows of SOURCE that pass its gate by now.
+
+    After features.py was mended and applied: each becomes a new row that names the old one.
+    """
+    with context.open() as project:
+        from twinlake.flows import pushing
+
+        done = dict(pushing.replay(project, source))
+    text = f"{_counted(source, done)}\n{done['refused']:,} rows are still refused"
+    context.answer(text, {"source": source, **done})
+
+
+def _counted(source: str, done: dict[str, Any]) -> str:
+    heads = ("source", "read", "accepted", "duplicate", "quarantined")
+    return table(heads, [(source, *(done[head] for head in heads[1:]))])
+
+
+COMMANDS = (stream, push, quarantine)

@@ -26,6 +26,8 @@ from twinlake.models.content import content_hash
 from twinlake.settings import load_settings
 
 if TYPE_CHECKING:
+    from threading import Event
+
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from twinlake.flows.materializing import Materialized
     from twinlake.flows.modelling import Trained
     from twinlake.flows.reading import Answer
+    from twinlake.flows.stream_lander import Progress
     from twinlake.flows.training_sets import TrainingSet
     from twinlake.lake.validation import Validation
     from twinlake.planning.steps import Plan
@@ -148,6 +151,48 @@ class FeatureStore:
         return materializing.materialize(
             self.project, views, end_us=_instant_us(end), incremental=True
         )
+
+    def push(
+        self, source: str, rows: pa.Table | pd.DataFrame | Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Land rows in a source, and publish what they change in views with publish="stream".
+
+        A stream that lands the source does it between two batches.
+
+        Args:
+            source: The source.
+            rows: Its columns by name; what is left out is null.
+
+        Returns:
+            ``read``, ``accepted``, ``duplicate`` and ``quarantined``.
+
+        Raises:
+            InputError: A column that the source does not have, or of another type.
+        """
+        import pandas as pd
+
+        from twinlake.flows import pushing
+
+        if isinstance(rows, pd.DataFrame):
+            rows = pa.Table.from_pandas(rows, preserve_index=False)
+        return pushing.push(self.project, source, rows)
+
+    def stream(
+        self, views: Sequence[str] = (), *, once: bool = False, stopped: Event | None = None
+    ) -> Mapping[str, Progress]:
+        """Land what arrives and keep views fresh, until told to stop.
+
+        Args:
+            views: Which views; without names, those with publish="stream".
+            once: Take what is there and end.
+            stopped: Set it, from another thread, to end after the batches at hand.
+
+        Returns:
+            What was done, by source.
+        """
+        from twinlake.flows import streaming
+
+        return streaming.stream(self.project, views, once=once, stopped=stopped)
 
     def build_training_set(self, service: str, spine: Spine) -> TrainingSet:
         """Join a spine to a service's features, point in time, into a Delta table with a receipt.

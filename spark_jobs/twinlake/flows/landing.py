@@ -13,9 +13,11 @@ from twinlake.definitions.sources import Source
 from twinlake.definitions.times import MAX_US
 from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project
+from twinlake.flows.requests import FILES, ask_stream, by_stream_or
 from twinlake.flows.validating import validate_batch
 from twinlake.lake import events, landing, rows, tables
 from twinlake.lake.failures import LIST_DAMAGE
+from twinlake.registry.inbox import Inbox
 from twinlake.registry.inputs import InputFile
 from twinlake.registry.state import Landing
 
@@ -38,24 +40,53 @@ def land_files(
 
     Raises:
         CheckFailed: The batch breaks an expectation on batches; nothing was landed.
-        StateError: Another process lands this source.
+        StateError: Another process lands this source; a stream that does is asked to.
         InputError: A file does not fit the source.
     """
-    with project.places.exclusively("lander", source.name):
-        recover(project, source)
-        files = project.input_files(source)
-        after = {file.key: project.landings(source.name).landed_through_us(file) for file in files}
-        due = [f for f in files if (seen := after[f.key]) is None or seen < through_us]
-        if not due:
+
+    def own() -> Landing | None:
+        with project.places.exclusively("lander", source.name):
+            return land_as_lander(project, source, through_us, validate=validate)
+
+    def ask() -> Landing | None:
+        if not _due_files(project, source, through_us)[0]:
             return None
-        total = sum(file.rows or 0 for file in due)
-        project.tell(f"landing {source.name}: {len(due)} file(s), {total:,} rows")
-        batch = _batch(project, source, due, after, through_us)
-        docs = None
-        if source.batch_expectations or (validate and source.expectations):
-            page = validate_batch(project, source, batch).data_docs
-            docs = str(page.relative_to(project.settings.state))
-        return _land(project, source, batch, due, docs)
+        inbox = Inbox(project.settings.state, source.name)
+        path = project.source_path(source.name)
+        told = {"through_us": through_us, "validate": validate, "path": path and str(path)}
+        answer = ask_stream(project, source.name, inbox.new(FILES, told, project.now_us()))
+        landed = answer["landing"]
+        return None if landed is None else Landing(**landed)
+
+    return by_stream_or(project, source.name, own, ask)
+
+
+def land_as_lander(
+    project: Project, source: Source, through_us: int, *, validate: bool
+) -> Landing | None:
+    """Do what ``land_files`` does, as the lander that one is already."""
+    recover(project, source)
+    due, after = _due_files(project, source, through_us)
+    if not due:
+        return None
+    total = sum(file.rows or 0 for file in due)
+    project.tell(f"landing {source.name}: {len(due)} file(s), {total:,} rows")
+    batch = _batch(project, source, due, after, through_us)
+    docs = None
+    if source.batch_expectations or (validate and source.expectations):
+        page = validate_batch(project, source, batch).data_docs
+        docs = str(page.relative_to(project.settings.state))
+    return _land(project, source, batch, due, docs)
+
+
+def _due_files(
+    project: Project, source: Source, through_us: int
+) -> tuple[list[InputFile], dict[str, int | None]]:
+    """Find the files that hold rows to land, and through when each was landed before."""
+    files = project.input_files(source)
+    after = {file.key: project.landings(source.name).landed_through_us(file) for file in files}
+    due = [f for f in files if (seen := after[f.key]) is None or seen < through_us]
+    return due, after
 
 
 def require_whole(project: Project, source: str) -> tables.Commit:

@@ -6,8 +6,8 @@ needs none of them is quick.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -164,6 +164,18 @@ class Project:
         """Give the other place that a source is read from, where one was named."""
         path = self._paths.get(source)
         return None if path is None else path.resolve()
+
+    @contextmanager
+    def reading_from(self, source: str, path: Path | None) -> Iterator[None]:
+        """Read a source from another place for a while; None: from its own."""
+        before = dict(self._paths)
+        self._paths.pop(source, None)
+        if path is not None:
+            self._paths[source] = path
+        try:
+            yield
+        finally:
+            self._paths = before
 
     def input_files(self, source: Source) -> list[InputFile]:
         """List a source's files, each checked against the source's schema."""

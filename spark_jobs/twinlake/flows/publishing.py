@@ -19,6 +19,7 @@ from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
 from twinlake.flows.landing import landed_us, require_whole
 from twinlake.flows.project import Project, online_table, view_table
+from twinlake.flows.requests import by_stream_or, wait_for_stream
 from twinlake.lake import feature_rows, publication, tables
 from twinlake.online.store import OnlineRow
 from twinlake.planning.intervals import Pair, merged, subtracted
@@ -61,10 +62,20 @@ def publish(project: Project, view: FeatureView, wanted: Pair) -> Publication | 
         What was done; None when the view was up to date.
 
     Raises:
-        StateError: Another process publishes this view, or time went backwards.
+        StateError: Another process publishes this view, or time went backwards. A stream that is
+            its publisher does it, and is waited for.
     """
-    with project.places.exclusively("publisher", view.name):
-        return catch_up(project, view, wanted)
+
+    def own() -> Publication | None:
+        with project.places.exclusively("publisher", view.name):
+            return catch_up(project, view, wanted)
+
+    def wait() -> None:
+        wait_for_stream(
+            project, view.source.name, lambda: _due(project, view, wanted) is None, view.name
+        )
+
+    return by_stream_or(project, view.source.name, own, wait)
 
 
 def catch_up(project: Project, view: FeatureView, wanted: Pair) -> Publication | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinlake.definitions.sources import DeltaTable, Kafka, Source
+from twinlake.definitions.sources import DeltaTable, Source
 from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project
 from twinlake.lake import events, streams, tables
@@ -37,7 +37,7 @@ class Input:
                 f"source {source.name} has no stream",
                 hint='give it stream=Kafka("topic") or stream=DeltaTable("path")',
             )
-        self._kafka = stream if isinstance(stream, Kafka) else Kafka(source.name)
+        self._kafka = streams.reading_of(source)
         self._table: Path | None = None
         self._folder: Path | None = None
         if other is not None and (other / "_delta_log").is_dir():
@@ -83,6 +83,6 @@ class Input:
     def rows(self, frame: DataFrame) -> DataFrame:
         """Give a batch of the stream as rows of the source's schema, each with its place."""
         if self._table is not None:
-            return streams.typed_rows(frame, self._source, self._table)
+            return streams.typed_rows(frame, self._source, str(self._table))
         kafka = self._kafka
         return streams.parsed(frame, self._source, kafka.times_in, kafka.max_record_bytes)

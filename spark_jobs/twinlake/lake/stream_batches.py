@@ -76,6 +76,11 @@ def judged(
     )
 
 
+def clean(batch: pa.Table) -> pa.Table:
+    """Give the rows of a judged batch that pass the gate."""
+    return batch.filter(batch.column(landing.CLEAN)).combine_chunks()
+
+
 def _identity(source: Source) -> tuple[Column, Column]:
     names = source.event_id_columns
     if not names:

@@ -8,7 +8,7 @@ here. Rows of a Delta table are typed already.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.definitions.resolution import raw_columns
-from twinlake.definitions.sources import Source
+from twinlake.definitions.sources import Kafka, Source
 from twinlake.definitions.types import is_decimal
 from twinlake.lake import rows
 from twinlake.lake.tables import quoted
@@ -105,25 +105,39 @@ def read_table(spark: SparkSession, table: Path, limits: Limits) -> DataFrame:
     )
 
 
-def typed_rows(frame: DataFrame, source: Source, table: Path) -> DataFrame:
-    """Give rows of a Delta table the form that ``parsed`` gives; columns it lacks are null."""
+def reading_of(source: Source) -> Kafka:
+    """Say how records of a source are read, also where it has no topic."""
+    return source.stream if isinstance(source.stream, Kafka) else Kafka(source.name)
+
+
+def typed_rows(frame: DataFrame, source: Source, origin: str) -> DataFrame:
+    """Give typed rows the form that ``parsed`` gives; columns they lack are null."""
     there = set(frame.columns)
-    values = []
+    values, rules = [], []
     for name, kind in raw_columns(source).items():
         cell = F.col(quoted(name)) if name in there else F.lit(None)
-        values.append(rows.without_negative_zero(cell.cast(kind), kind).alias(name))
+        value = cell.cast(kind)
+        values.append(rows.without_negative_zero(value, kind).alias(name))
+        text = F.concat(F.lit(f"{name}: cannot be read as {kind}: "), cell.cast("string"))
+        rules.append(F.when(cell.isNotNull() & value.isNull(), F.substring(text, 1, 100)))
+    broken = F.array_compact(F.array(*rules))
+    is_broken = F.size(broken) > 0
     return frame.select(
         *values,
-        F.lit(None).cast("array<string>").alias(rows.UNREADABLE),
-        F.to_json(F.struct("*")).cast("binary").alias(VALUE),
-        F.lit(str(table)).alias(rows.ORIGIN),
+        F.when(is_broken, broken).alias(rows.UNREADABLE),
+        F.when(is_broken, F.to_json(F.struct("*")).cast("binary")).alias(VALUE),
+        F.lit(origin).alias(rows.ORIGIN),
         F.lit(None).cast("int").alias(PARTITION),
         F.monotonically_increasing_id().alias(rows.OFFSET),
     )
 
 
 def parsed(
-    frame: DataFrame, source: Source, times_in: str | None, max_record_bytes: int
+    frame: DataFrame,
+    source: Source,
+    times_in: str | None,
+    max_record_bytes: int,
+    kept: Sequence[str] = (),
 ) -> DataFrame:
     """Parse records as JSON objects.
 
@@ -133,6 +147,7 @@ def parsed(
         source: Whose columns to read.
         times_in: The unit of timestamps that are numbers; None: they are text.
         max_record_bytes: A longer record is not parsed.
+        kept: Further columns to keep.
 
     Returns:
         The source's columns with their declared types, the four that came, and ``_unreadable``
@@ -173,6 +188,7 @@ def parsed(
         rows.ORIGIN,
         PARTITION,
         rows.OFFSET,
+        *kept,
     )
 
 

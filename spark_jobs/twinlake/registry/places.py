@@ -7,6 +7,7 @@ STATE/lake/training_sets/SERVICE__ID                  training sets
 STATE/spines/CONTENT.parquet                          spines that came from memory
 STATE/data_docs/SOURCE/BATCH                          what Great Expectations says of a batch
 STATE/streams/SOURCE                                  where a stream goes on after a restart
+STATE/inbox/SOURCE                                    what is asked of a running lander
 STATE/topics/TOPIC                                    topics, where folders play them
 STATE/online.sqlite                                   the embedded online store
 STATE/identity                                        the state's own id, see identity.py
@@ -23,6 +24,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinlake.errors import EnvironmentFailure, StateError
+
+
+class Taken(StateError):
+    """Another process holds what only one may hold.
+
+    Attributes:
+        by: What that one said of itself.
+    """
+
+    def __init__(self, message: str, *, hint: str, by: str) -> None:
+        super().__init__(message, hint=hint)
+        self.by = by
 
 
 @dataclass(frozen=True)
@@ -81,19 +94,24 @@ class Places:
         return self.scratch
 
     @contextmanager
-    def exclusively(self, what: str, name: str) -> Iterator[None]:
+    def exclusively(self, what: str, name: str, by: str = "") -> Iterator[None]:
         """Hold the right to be the only one who does ``what`` to ``name``.
 
         The right ends with the process, however that ends.
 
+        Args:
+            what: The office, such as ``lander``.
+            name: Of what.
+            by: What others are told who want it too.
+
         Raises:
-            StateError: Another process holds it.
+            Taken: Another process holds it.
             EnvironmentFailure: The state folder cannot be written to.
         """
         path = self.state / "locks" / f"{what}-{name}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("w")
+            file = path.open("a+")
         except OSError as error:
             raise EnvironmentFailure(
                 f"cannot write to the state folder {self.state}: {error.strerror}",
@@ -103,8 +121,13 @@ class Places:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise StateError(
+                file.seek(0)
+                raise Taken(
                     f"another process is the {what} of {name} in {self.state}",
                     hint="wait for it to end, or end it; there is one at a time",
+                    by=file.read(),
                 ) from None
+            file.truncate(0)
+            file.write(by)
+            file.flush()
             yield

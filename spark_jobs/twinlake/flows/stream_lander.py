@@ -1,0 +1,248 @@
+"""The lander of a source that also publishes: what a stream is, and who pushes rows, for a while.
+
+The order of a batch: judge it, settle its identities, commit it to the events table, write that
+down; then per view: fold the touched keys online, append their feature rows, write that down. All
+of it may be repeated: Delta knows a commit that it has by its number, an online row is only
+replaced by one that reflects more, and a batch that was landed is never judged again. What a killed
+lander left is finished before a new one goes on, by the same code that batch jobs use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from twinlake.crash_points import reached
+from twinlake.definitions.fingerprints import source_fingerprint, view_fingerprint
+from twinlake.definitions.resolution import longest_window_us
+from twinlake.definitions.sources import Source
+from twinlake.definitions.times import MAX_US, MIN_US
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import StateError
+from twinlake.flows.landing import recover, stream_landing
+from twinlake.flows.project import Project
+from twinlake.flows.publishing import catch_up
+from twinlake.flows.stream_publishing import NewEvents, StreamPublisher
+from twinlake.lake import stream_batches, tables
+from twinlake.registry.state import Landing
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+# Beyond what windows reach this much is held, so that events may be late by it at no cost.
+_SLACK_US = 3_600_000_000
+_EVERYTHING = (MIN_US, MAX_US)
+# A request that was carried out by a lander that died is among the newest commits.
+_LOOKED_BACK = 50
+
+
+@dataclass
+class Progress:
+    """What a stream did so far.
+
+    Attributes:
+        batches: Batches that held rows.
+        read, accepted, duplicate, quarantined: Rows by verdict.
+        feature_rows, online_rows: By view.
+        slow_batches: Publications that were computed from the lake.
+    """
+
+    batches: int = 0
+    read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    feature_rows: dict[str, int] = field(default_factory=dict)
+    online_rows: dict[str, int] = field(default_factory=dict)
+    slow_batches: int = 0
+
+
+class SourceLander:
+    """The lander of a source, and the publisher of some of its views, until it is closed.
+
+    Args:
+        project: The project.
+        source: The source.
+        views: The views to publish.
+        by: What others are told who want to land too.
+
+    Raises:
+        StateError: Another process lands the source or publishes one of the views.
+    """
+
+    def __init__(
+        self, project: Project, source: Source, views: Sequence[FeatureView], by: str
+    ) -> None:
+        self.project = project
+        self.source = source
+        self.progress = Progress()
+        self._path = project.places.events(source.name)
+        applied = project.applied()
+        self._registry_number = applied.number
+        # All views on the source: a row without their keys is of no use, whoever publishes them.
+        self.all_views = [
+            view for view in applied.definitions.views.values() if view.source.name == source.name
+        ]
+        self._views = list(views)
+        self._locks = ExitStack()
+        try:
+            places = project.places
+            self._locks.enter_context(places.exclusively("lander", source.name, by))
+            for view in views:
+                self._locks.enter_context(places.exclusively("publisher", view.name, by))
+            self.catch_up()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Be the lander no longer."""
+        self._locks.close()
+
+    def catch_up(self) -> None:
+        """Finish what was left or landed by others, and hold what batches in time need."""
+        recover(self.project, self.source)
+        for view in self._views:
+            catch_up(self.project, view, _EVERYTHING)
+        spark = self.project.spark
+        landings = self.project.landings(self.source.name)
+        self._version = max(
+            max((one.version for one in landings.all()), default=0),
+            tables.last_commit(spark, self._path).version,
+        )
+        self._clock_us = landings.newest_event_us()
+        self._reach_us = max((_reach_us(view) for view in self.all_views), default=0)
+        since_us = self._since_us()
+        self._claims = stream_batches.load_claims(spark, self._path, self.source, since_us)
+        self._recent = stream_batches.load_recent(
+            spark, self._path, self.source, self.all_views, since_us
+        )
+        self._publishers = [StreamPublisher(self.project, view) for view in self._views]
+
+    def _since_us(self) -> int:
+        if self._clock_us is None:
+            return MIN_US
+        return self._clock_us - self._reach_us - max(self._reach_us // 4, _SLACK_US)
+
+    def landed_as(self, query: str, request: str) -> Landing | None:
+        """Give what was landed for a request that an earlier lander began; None for nothing."""
+        for commit in tables.commits(self.project.spark, self._path, _LOOKED_BACK):
+            if commit.metadata.get("request") == request and commit.metadata["query"] == query:
+                return stream_landing(commit.metadata, commit.time_us)
+        return None
+
+    def take(self, rows: DataFrame, origin: dict[str, Any]) -> Landing | None:
+        """Land a batch of rows and publish what it changes.
+
+        Args:
+            rows: What ``streams.parsed`` or ``streams.typed_rows`` gave.
+            origin: ``query`` and ``query_batch``: what the batch is, for its commit.
+
+        Returns:
+            What was landed; None where there were no rows.
+        """
+        self._refuse_changed_definitions()
+        reached("streaming.begun")
+        batch = stream_batches.judged(rows, self.source, self.all_views, self.project.now_us())
+        return self.take_judged(batch, origin)
+
+    def take_judged(self, batch: pa.Table, origin: dict[str, Any]) -> Landing | None:
+        """Do what ``take`` does, from judged rows on."""
+        if not batch.num_rows:
+            return None
+        spark = self.project.spark
+        batch = stream_batches.settled(spark, self._path, self.source, batch, self._claims)
+        reached("streaming.judged")
+        landing, happened = self._land(batch, origin)
+        reached("streaming.written_down")
+        self._publish(landing, happened)
+        reached("streaming.published")
+        return landing
+
+    def _land(self, batch: pa.Table, origin: dict[str, Any]) -> tuple[Landing, pa.Table]:
+        version = self._version + 1
+        named = f"{origin['query'][:8]}-{origin['query_batch']}"
+        batch = stream_batches.numbered(batch, version, named)
+        counts = stream_batches.counts(batch)
+        metadata = {
+            "batch": named,
+            "ingest_version": version,
+            "counts": {name: getattr(counts, name) for name in counts.__slots__},
+            **origin,
+        }
+        stream_batches.append(
+            self.project.spark,
+            self._path,
+            self.source,
+            batch,
+            version=version,
+            metadata=metadata,
+            scratch=self.project.places.new_scratch(),
+        )
+        reached("streaming.committed")
+        commit = tables.commit_in_session(self.project.spark, self._path)
+        if commit.metadata != metadata:
+            raise StateError(
+                f"batch {named} of {self.source.name} was not committed: another process wrote "
+                f"version {version}",
+                hint="start the stream again; it goes on where that one ended",
+            )
+        landing = stream_landing(metadata, commit.time_us)
+        self._version = max(version, commit.version)
+        self.project.landings(self.source.name).go_on(landing)
+        self._count(landing)
+        return landing, stream_batches.taking_part(batch, self.all_views)
+
+    def _count(self, landing: Landing) -> None:
+        told = self.progress
+        told.batches += 1
+        told.read += landing.read
+        told.accepted += landing.accepted
+        told.duplicate += landing.duplicate
+        told.quarantined += landing.quarantined
+        if landing.data_clock_us is not None:
+            self._clock_us = max(landing.data_clock_us, self._clock_us or landing.data_clock_us)
+
+    def _publish(self, landing: Landing, happened: pa.Table) -> None:
+        self._recent.add(happened)
+        new = NewEvents(landing.version, landing.landed_us or 0, happened)
+        for publisher in self._publishers:
+            done = publisher.publish(new, self._recent)
+            name = publisher.view.name
+            told = self.progress
+            told.feature_rows[name] = told.feature_rows.get(name, 0) + done.feature_rows
+            told.online_rows[name] = told.online_rows.get(name, 0) + done.online_rows
+            told.slow_batches += done.is_slow
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of what no batch in time needs, now and then."""
+        since_us, held_us = self._since_us(), self._recent.since_us
+        if held_us == MIN_US or since_us - held_us > max(self._reach_us // 4, _SLACK_US):
+            self._recent.forget_through(since_us)
+            self._claims.forget_through(since_us)
+
+    def _refuse_changed_definitions(self) -> None:
+        """Stop before a row is written by definitions that are not applied any more."""
+        number = self.project.registry.number()
+        if number == self._registry_number:
+            return
+        now = self.project.applied().definitions
+        same = source_fingerprint(now.sources[self.source.name]) == source_fingerprint(self.source)
+        for view in self.all_views:
+            there = now.views.get(view.name)
+            same &= there is not None and view_fingerprint(there) == view_fingerprint(view)
+        if not same:
+            raise StateError(
+                f"the definitions of {self.source.name} or its views changed while it streamed",
+                hint="start the stream again: it goes on where it ended, by the new definitions",
+            )
+        self._registry_number = number
+
+
+def _reach_us(view: FeatureView) -> int:
+    return longest_window_us(view) + (view.hop_us or 0)

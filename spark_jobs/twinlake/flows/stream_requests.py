@@ -1,0 +1,77 @@
+"""What a lander does for others: push rows, land files, replay quarantined rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from twinlake.errors import InputError, TwinlakeError
+from twinlake.flows.landing import land_as_lander
+from twinlake.flows.requests import FILES, PUSH, REPLAY
+from twinlake.flows.stream_lander import SourceLander
+from twinlake.lake import quarantine, stream_batches, streams
+from twinlake.registry.inbox import Inbox, Request
+
+PUSHED, REPLAYED = "push", "replay"
+
+
+def carry_out(lander: SourceLander, inbox: Inbox, request: Request) -> None:
+    """Carry out a request and answer it; what fails is an answer too."""
+    try:
+        document = handle(lander, request)
+    except TwinlakeError as error:
+        document = {"error": error.message, "hint": error.hint}
+    inbox.answer(request, document)
+
+
+def handle(lander: SourceLander, request: Request) -> Mapping[str, Any]:
+    """Do what is asked, and say what came of it.
+
+    Raises:
+        InputError: It asks for something that there is not.
+    """
+    if request.kind == PUSH:
+        return push(lander, request.rows, request.name)
+    if request.kind == REPLAY:
+        return replay(lander, request.name)
+    if request.kind == FILES:
+        told = request.told
+        path = told["path"] and Path(told["path"])
+        with lander.project.reading_from(lander.source.name, path):
+            landed = land_as_lander(
+                lander.project, lander.source, told["through_us"], validate=told["validate"]
+            )
+        lander.catch_up()
+        return {"landing": None if landed is None else asdict(landed)}
+    raise InputError.unknown("request", request.kind, [PUSH, FILES, REPLAY])
+
+
+def push(lander: SourceLander, rows: Path, name: str) -> dict[str, Any]:
+    """Land the rows of a Parquet file that somebody pushed; the same push again lands nothing."""
+    done = lander.landed_as(PUSHED, name)
+    if done is None:
+        frame = lander.project.spark.read.parquet(str(rows))
+        typed = streams.typed_rows(frame, lander.source, f"push {name}")
+        done = lander.take(typed, {"query": PUSHED, "query_batch": 0, "request": name})
+    return _counts(done)
+
+
+def replay(lander: SourceLander, name: str) -> dict[str, Any]:
+    """Land quarantined rows that pass the gate now, each as a new row that names the old one."""
+    project, source = lander.project, lander.source
+    kafka = streams.reading_of(source)
+    frame = quarantine.waiting(project.spark, project.places.events(source.name), source, kafka)
+    batch = stream_batches.judged(frame, source, lander.all_views, project.now_us())
+    passing = stream_batches.clean(batch)
+    if not passing.num_rows:
+        return {**_counts(None), "refused": batch.num_rows}
+    origin = {"query": REPLAYED, "query_batch": 0, "request": name}
+    landed = lander.take_judged(passing, origin)
+    return {**_counts(landed), "refused": batch.num_rows - passing.num_rows}
+
+
+def _counts(landed: Any) -> dict[str, Any]:  # noqa: ANN401 (a Landing, or the counts in a commit)
+    names = ("read", "accepted", "duplicate", "quarantined")
+    return {name: 0 if landed is None else getattr(landed, name) for name in names}
