@@ -8,6 +8,7 @@ runs), ``TWINLAKE_*`` variables, arguments. Nothing else in twinlake reads confi
     TWINLAKE_STATE               state
     TWINLAKE_ONLINE_HOSTS        [online] hosts
     TWINLAKE_ONLINE_PORT         [online] port
+    TWINLAKE_STREAM_BOOTSTRAP    [stream] bootstrap
     TWINLAKE_SPARK_MASTER        [spark] master
     TWINLAKE_DRIVER_MEMORY       [spark] driver_memory
     TWINLAKE_SHUFFLE_PARTITIONS  [spark] shuffle_partitions
@@ -44,6 +45,7 @@ DEFAULTS: Mapping[str, Value] = {
     "online.request_ms": 3000,
     "online.read_s": 8,
     "online.write_s": 60,
+    "stream.bootstrap": "",
     "endpoints": "",
     "mlflow.tracking": "sqlite:///{state}/mlflow.sqlite",
     "mlflow.artifacts": "{state}/models",
@@ -58,6 +60,7 @@ _OVERRIDES = {
     "TWINLAKE_STATE": "state",
     "TWINLAKE_ONLINE_HOSTS": "online.hosts",
     "TWINLAKE_ONLINE_PORT": "online.port",
+    "TWINLAKE_STREAM_BOOTSTRAP": "stream.bootstrap",
     "TWINLAKE_SPARK_MASTER": "spark.master",
     "TWINLAKE_DRIVER_MEMORY": "spark.driver_memory",
     "TWINLAKE_SHUFFLE_PARTITIONS": "spark.shuffle_partitions",
@@ -107,6 +110,7 @@ class Settings:
         online_kind: Which online store: ``sqlite`` or ``cassandra``.
         online_path: The file of the SQLite store.
         cassandra: Where the Cassandra store is, and how it is asked.
+        stream_bootstrap: Servers of Kafka to begin with, each ``host:port``; none: no Kafka.
         mlflow_tracking: The tracking URI of MLflow.
         mlflow_artifacts: Where MLflow keeps the files of models.
         spark_master: Where Spark runs.
@@ -123,6 +127,7 @@ class Settings:
     online_kind: str
     online_path: Path
     cassandra: CassandraSettings
+    stream_bootstrap: tuple[str, ...]
     mlflow_tracking: str
     mlflow_artifacts: Path
     spark_master: str
@@ -193,6 +198,7 @@ def load_settings(
         online_kind=text["online.kind"],
         online_path=Path(text["online.path"]),
         cassandra=_cassandra(values, origin),
+        stream_bootstrap=_stream_bootstrap(text["stream.bootstrap"], origin),
         mlflow_tracking=text["mlflow.tracking"],
         mlflow_artifacts=Path(text["mlflow.artifacts"]),
         spark_master=text["spark.master"],
@@ -266,6 +272,18 @@ def _cassandra(values: Flat, origin: str) -> CassandraSettings:
         keyspace=str(values["online.keyspace"]),
         **numbers,
     )
+
+
+def _stream_bootstrap(text: str, origin: str) -> tuple[str, ...]:
+    servers = tuple(server.strip() for server in text.split(",") if server.strip())
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= MAX_PORT:
+            raise InputError(
+                f"[stream] bootstrap names {server!r} ({origin} or environment)",
+                hint="write HOST:PORT, or several with commas between",
+            )
+    return servers
 
 
 def _parse_file(file: Path, defaults: Mapping[str, Value] = DEFAULTS) -> Flat:
