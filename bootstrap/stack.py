@@ -1,13 +1,14 @@
 """The local stack: real servers on this machine, for `--env stack`.
 
-bootstrap/stack up      start what does not run; return when all of it answers
-bootstrap/stack down    end what up started; data and logs stay
-bootstrap/stack status  say what runs; exit 1 when something does not
+bootstrap/stack up [SERVICE...]      start what does not run; return when all of it answers
+bootstrap/stack down [SERVICE...]    end what up started; data and logs stay
+bootstrap/stack status [SERVICE...]  say what runs; exit 1 when something does not
 
-Everything lies in one folder: `--folder`, else TWINLAKE_STACK, else .stack/ in the checkout. The
-servers listen on 127.0.0.1 only. Where they listen is written to endpoints.toml in that folder,
-which conf/stack.toml names, so that `--env stack` finds them. Exit codes: 0 done, 1 status found
-something that does not run, 2 wrong use, 3 the environment failed.
+A service is cassandra or kafka; without one, all of them. Everything lies in one folder:
+`--folder`, else TWINLAKE_STACK, else .stack/ in the checkout. The servers listen on 127.0.0.1 only.
+Where they listen is written to endpoints.toml in that folder, which conf/stack.toml names, so that
+`--env stack` finds them. Exit codes: 0 done, 1 status found something that does not run, 2 wrong
+use, 3 the environment failed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Protocol
 
 from bootstrap.services import processes
 from bootstrap.services.cassandra_server import CassandraServer
+from bootstrap.services.kafka_server import KafkaServer
 from twinlake.errors import EnvironmentFailure, TwinlakeError
 from twinlake.settings import stack_folder
 
@@ -46,7 +48,7 @@ class Service(Protocol):
         """Bring what is not on this machine yet; nothing twice."""
         ...
 
-    def configure(self, folder: Path, ports: Mapping[str, int]) -> None:
+    def configure(self, folder: Path, ports: Mapping[str, int], environ: Mapping[str, str]) -> None:
         """Write its configuration into its folder; data that is there stays."""
         ...
 
@@ -71,7 +73,7 @@ class Service(Protocol):
         ...
 
 
-SERVICES: tuple[Service, ...] = (CassandraServer(),)
+SERVICES: tuple[Service, ...] = (CassandraServer(), KafkaServer())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,18 @@ class Stack:
         folder: Where they keep everything.
         environ: The environment variables.
         start_s: How long one may take until it answers.
+        services: Which of them are meant; the others are left as they are.
     """
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], start_s: float = START_S) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environ: Mapping[str, str],
+        start_s: float = START_S,
+        services: Sequence[Service] = SERVICES,
+    ) -> None:
         self.folder = folder.expanduser().resolve()
+        self._services = services
         self._environ = environ
         self._start_s = start_s
 
@@ -126,7 +136,7 @@ class Stack:
             EnvironmentFailure: A server did not start, a port is taken, a download failed.
         """
         with self._alone():
-            for service in SERVICES:
+            for service in self._services:
                 self._up(service, wanted or {})
             self._write_endpoints()
         return self.status()
@@ -138,14 +148,14 @@ class Stack:
         with self._alone():
             return [
                 service.name
-                for service in reversed(SERVICES)
+                for service in reversed(self._services)
                 if processes.stop(self._place(service))
             ]
 
     def status(self) -> list[Status]:
         """Say how each service is; changes nothing."""
         found = []
-        for service in SERVICES:
+        for service in self._services:
             place = self._place(service)
             pid, ports = processes.find(place), self._ports(service)
             found.append(
@@ -175,7 +185,7 @@ class Stack:
         place.mkdir(parents=True, exist_ok=True)
         ports = _chosen(service, ports, wanted)
         (place / "ports.json").write_text(json.dumps(ports) + "\n", "utf-8")
-        service.configure(place, ports)
+        service.configure(place, ports, self._environ)
         _say(f"starting {service.name} on port {ports['port']} ...")
         output = place / "logs" / "output.log"
         command = service.command(place, self._environ)
@@ -209,11 +219,15 @@ class Stack:
         return True
 
     def _write_endpoints(self) -> None:
-        """Write the settings that lead to the servers, as a TOML file of dotted keys."""
+        """Write the settings that lead to the servers, as a TOML file of dotted keys.
+
+        Those that are not meant this time stay in it; those that were never started are not.
+        """
         lines = ["# Written by bootstrap/stack up; read by conf/stack.toml."]
         for service in SERVICES:
-            for key, value in service.endpoints(self._ports(service)).items():
-                lines.append(f"{key} = {json.dumps(value)}")
+            ports = self._ports(service)
+            endpoints = service.endpoints(ports) if ports else {}
+            lines += [f"{key} = {json.dumps(value)}" for key, value in endpoints.items()]
         fresh = self.folder / "endpoints.new"
         fresh.write_text("\n".join(lines) + "\n", "utf-8")
         fresh.replace(self.endpoints)
@@ -305,6 +319,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="bootstrap/stack", allow_abbrev=False, description=__doc__.split("\n", 1)[0]
     )
     parser.add_argument("command", choices=("up", "down", "status"))
+    names = [service.name for service in SERVICES]
+    parser.add_argument(
+        "services", nargs="*", metavar="SERVICE", help=f"{' or '.join(names)}; default: all"
+    )
     parser.add_argument("--folder", type=Path, help="where everything lies; default: .stack/")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
@@ -314,12 +332,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="cassandra=9042",
         help="up: listen exactly there; without it, on a port that is free",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
+    for name in options.services:
+        if name not in names:
+            parser.error(f"there is no service {name!r}; known: {', '.join(names)}")
+    chosen = options.services or names
+    options.services = [service for service in SERVICES if service.name in chosen]
     ports = {}
     for text in options.port:
         name, _, number = text.partition("=")
-        if name not in {service.name for service in SERVICES} or not number.isdigit():
-            parser.error(f"--port {text!r} is not SERVICE=NUMBER")
+        if name not in chosen or not number.isdigit():
+            parser.error(f"--port {text!r} is not SERVICE=NUMBER with a SERVICE that is meant")
         ports[f"{name}.port"] = int(number)
     options.port = ports
     return options
@@ -328,7 +351,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Do one command; the exit code."""
     options = _parse(arguments)
-    stack = Stack(options.folder or stack_folder(environ), environ)
+    folder = options.folder or stack_folder(environ)
+    stack = Stack(folder, environ, services=options.services)
     match options.command:
         case "up":
             _print(stack.up(options.port), stack, as_json=options.json)

@@ -29,3 +29,12 @@ def cassandra_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         port = port_of(stack)
         yield port
         client(port).cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a Kafka of this run alone listens, as clients are told; started by who asks first."""
+    from tests.stack.servers import port_of, private_stack
+
+    with private_stack(tmp_path_factory.mktemp("kafka"), services=["kafka"]) as stack:
+        yield f"127.0.0.1:{port_of(stack)}"

@@ -59,7 +59,12 @@ class CassandraServer:
         if lacking:
             jvm.fetch(lacking, find_java(environ), environ)
 
-    def configure(self, folder: Path, ports: Mapping[str, int]) -> None:
+    def configure(
+        self,
+        folder: Path,
+        ports: Mapping[str, int],
+        environ: Mapping[str, str],  # noqa: ARG002 - Cassandra makes its data folder by itself
+    ) -> None:
         """Write the configuration; data that is there stays."""
         for name in ("conf", "logs", "tmp"):
             (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,15 @@
-"""Private servers for tests: own folder, own ports, and nothing of them left behind."""
+"""Private servers for tests: own folder, own ports, and nothing of them left behind.
+
+A stack of a test runs Cassandra unless it says otherwise; functions that ask for one server mean
+the only one of their stack, or the one that is named.
+"""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,7 +18,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, S
 from cassandra.policies import RoundRobinPolicy
 
 from bootstrap.services.processes import LOOPBACK, free_port
-from bootstrap.stack import Stack
+from bootstrap.stack import SERVICES, Stack, Status
 from twinlake.settings import CassandraSettings
 
 _PATIENCE_S = 120
@@ -29,29 +33,50 @@ def settings_of(location: str, **changed: int) -> CassandraSettings:
 
 
 @contextmanager
-def private_stack(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def private_stack(
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    services: Sequence[str] = ("cassandra",),
+) -> Iterator[Stack]:
     """A stack on ports that nobody else uses; it runs inside the block, and not after it."""
-    stack = Stack(folder, os.environ if environ is None else environ, start_s=_START_S)
+    stack = idle_stack(folder, environ, services)
     try:
-        stack.up(own_ports())
+        stack.up(own_ports(services))
         yield stack
     finally:
         stack.down()
 
 
-def own_ports() -> dict[str, int]:
-    port = free_port(())
-    return {"cassandra.port": port, "cassandra.storage_port": free_port((), [port])}
+def idle_stack(
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    services: Sequence[str] = ("cassandra",),
+) -> Stack:
+    """A stack of these services that nobody has started."""
+    meant = [service for service in SERVICES if service.name in services]
+    return Stack(folder, os.environ if environ is None else environ, _START_S, meant)
 
 
-def port_of(stack: Stack) -> int:
-    (status,) = stack.status()
-    return status.ports["port"]
+def own_ports(services: Sequence[str] = ("cassandra",)) -> dict[str, int]:
+    chosen: dict[str, int] = {}
+    for service in (service for service in SERVICES if service.name in services):
+        for name in service.ports:
+            chosen[f"{service.name}.{name}"] = free_port((), list(chosen.values()))
+    return chosen
 
 
-def kill(stack: Stack) -> int:
-    """Kill the server and wait until it is gone, which a signal alone does not say; its pid."""
-    (status,) = stack.status()
+def status_of(stack: Stack, service: str | None = None) -> Status:
+    (status,) = (one for one in stack.status() if service in (None, one.service))
+    return status
+
+
+def port_of(stack: Stack, service: str | None = None) -> int:
+    return status_of(stack, service).ports["port"]
+
+
+def kill(stack: Stack, service: str | None = None) -> int:
+    """Kill a server and wait until it is gone, which a signal alone does not say; its pid."""
+    status = status_of(stack, service)
     assert status.pid is not None
     process = os.pidfd_open(status.pid)
     try:

@@ -18,7 +18,7 @@ from bootstrap.services import processes
 from bootstrap.services.cassandra_server import JARS, CassandraServer
 from bootstrap.services.processes import LOOPBACK, free_port
 from bootstrap.stack import Stack
-from tests.stack.servers import client, kill, own_ports, port_of, private_stack
+from tests.stack.servers import client, idle_stack, kill, own_ports, port_of, private_stack
 from twinlake.errors import EnvironmentFailure
 from twinlake.java import jars_folder
 from twinlake.settings import load_settings
@@ -120,7 +120,7 @@ def test_the_command_tells_by_exit_code_and_json(running: Stack, tmp_path: Path)
             timeout=120,
         )
 
-    there = run("status", "--json", "--folder", str(running.folder))
+    there = run("status", "--json", "cassandra", "--folder", str(running.folder))
     assert there.returncode == 0
     (told,) = json.loads(there.stdout)["services"]
     assert told["pid"] == pid_of(running)
@@ -129,10 +129,14 @@ def test_the_command_tells_by_exit_code_and_json(running: Stack, tmp_path: Path)
     assert (nothing.returncode, "stopped" in nothing.stdout) == (1, True)
     assert not (tmp_path / "none").exists()
     assert run("down", "--folder", str(tmp_path / "none")).returncode == 0
-    assert run("up", "--port", "kafka=1").returncode == 2
+    assert run("up", "--port", "mysql=1").returncode == 2
+    assert run("up", "cassandra", "--port", "kafka=1").returncode == 2
+    unknown = run("up", "kafak")
+    assert (unknown.returncode, "cassandra, kafka" in unknown.stderr) == (2, True)
     with socket.create_server((LOOPBACK, 0)) as other:
         port = other.getsockname()[1]
-        taken = run("up", "--folder", str(tmp_path / "other"), "--port", f"cassandra={port}")
+        other_folder = ("--folder", str(tmp_path / "other"))
+        taken = run("up", "cassandra", *other_folder, "--port", f"cassandra={port}")
     assert taken.returncode == 3
     assert f"cannot listen on port {port}" in taken.stderr
     assert "Traceback" not in taken.stderr
@@ -155,7 +159,7 @@ def test_preferred_ports_that_are_taken_are_passed_over() -> None:
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
-    found = Stack(tmp_path / "stack", os.environ)
+    found = idle_stack(tmp_path / "stack")
     place = found.folder / "cassandra"
     place.mkdir(parents=True)
     (place / "data").write_text("a file where a folder must be")
@@ -184,7 +188,7 @@ def test_half_a_jar_is_fetched_again_and_without_network_named(
     CassandraServer().fetch(environ)  # all there: no network is asked
     (folder / "jamm-0.4.0.jar").unlink()
     (folder / "jamm-0.4.0.jar").write_bytes((whole / "jamm-0.4.0.jar").read_bytes()[:1000])
-    found = Stack(tmp_path / "stack", environ)
+    found = idle_stack(tmp_path / "stack", environ)
     with pytest.raises(EnvironmentFailure, match="was not fetched") as failure:
         found.up(own_ports())
     assert "check the network" in str(failure.value)

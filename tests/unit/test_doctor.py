@@ -1,12 +1,16 @@
 """The doctor finds what is broken, and only that."""
 
 import importlib.metadata
+import socket
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from twinlake.assurance import doctor
+from twinlake.assurance import doctor, kafka_probe
 from twinlake.assurance.doctor import Finding, examine, free_memory_bytes, locked_versions
 from twinlake.java import checkout, read_jars_lock
 from twinlake.settings import Settings, load_settings
@@ -125,3 +129,67 @@ def test_another_worker_python_is_found(tmp_path: Path) -> None:
     assert "(3.9)" in finding.found
     assert doctor._worker_python({"PYSPARK_PYTHON": sys.executable}).ok
     assert not doctor._worker_python({"PYSPARK_PYTHON": str(tmp_path / "none")}).ok
+
+
+@contextmanager
+def _server(answer: bytes) -> Iterator[int]:
+    """A server that sends these bytes, whatever it is asked, and closes the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        yield listening.getsockname()[1]
+        serving.join(10)
+
+
+def _cluster(*brokers: int, controller: int, number: int = 1) -> bytes:
+    listed = b"".join(
+        broker.to_bytes(4, "big") + b"\0\1h" + (9092).to_bytes(4, "big") + b"\xff\xff"
+        for broker in brokers
+    )
+    body = number.to_bytes(4, "big") + len(brokers).to_bytes(4, "big") + listed
+    body += controller.to_bytes(4, "big", signed=True)
+    return len(body).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (_cluster(1, controller=1), None),
+        (_cluster(3, 1, controller=1), None),
+        (_cluster(controller=-1), "lists no broker"),
+        (_cluster(1, controller=-1), "no controller"),
+        (_cluster(1, controller=1, number=2), "does not speak Kafka"),
+        (_cluster(1, controller=1)[:20], "closed the connection"),
+        (b"\0\0\0\x08\0\0\0\1\0\0\0\7", "does not speak Kafka"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak Kafka"),
+        (b"", "closed the connection"),
+    ],
+)
+def test_only_a_cluster_that_works_is_one(answer: bytes, told: str | None) -> None:
+    with _server(answer) as port:
+        found = kafka_probe.problem("127.0.0.1", port, 10)
+    assert (found is None) if told is None else (told in str(found))
+
+
+def test_a_silent_server_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert kafka_probe.problem("127.0.0.1", silent.getsockname()[1], 0.2) is not None
+
+
+def test_every_server_of_a_stream_is_looked_at(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, _server(_cluster(1, controller=1)) as one:
+        closed = taken.getsockname()[1]
+        taken.close()
+        environ = {"TWINLAKE_STREAM_BOOTSTRAP": f"127.0.0.1:{closed},127.0.0.1:{one}"}
+        refused, answered = doctor._stream(load_settings(tmp_path, environ=environ))
+    assert (refused.name, refused.ok, answered.ok) == ("Kafka", False, True)
+    assert f"127.0.0.1:{closed}: Connection refused" in refused.found
+    assert "bootstrap/stack up" in refused.fix
+    assert answered.fix == ""

@@ -75,6 +75,9 @@ def test_a_path_may_hold_braces(tmp_path: Path) -> None:
         ("[spark]\nshuffle_partitions = 0", "at least 1"),
         ("[spark]\ndriver_memory = '4 gigs'", "driver_memory"),
         ("spark = 3", "unknown key 'spark'"),
+        ("[stream]\nbootstrap = 'kafka'", "'kafka'"),
+        ("[stream]\nbootstrap = 'a:1, b:65536'", "'b:65536'"),
+        ("[stream]\nbootstrap = ':9092'", "HOST:PORT"),
         ("= 3", "cannot be read as TOML"),
     ],
 )
@@ -83,6 +86,13 @@ def test_what_does_not_fit_is_named(tmp_path: Path, conf: Path, text: str, told:
     with pytest.raises(InputError, match=r"local\.toml|shuffle_partitions") as failure:
         load_settings(tmp_path, environ={}, conf_dir=conf)
     assert told in str(failure.value)
+
+
+def test_a_stream_names_several_servers_or_none(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, environ={}).stream_bootstrap == ()
+    environ = {"TWINLAKE_STREAM_BOOTSTRAP": "one:9092, [::1]:9093,"}
+    settings = load_settings(tmp_path, environ=environ)
+    assert settings.stream_bootstrap == ("one:9092", "[::1]:9093")
 
 
 def test_an_unknown_environment_names_the_known_ones(tmp_path: Path, conf: Path) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from twinlake.assurance import kafka_probe
 from twinlake.errors import EnvironmentFailure
 from twinlake.java import (
     REQUIRED_JAVA,
@@ -27,14 +28,14 @@ from twinlake.java import (
     read_jars_lock,
     sha256_of,
 )
-from twinlake.online.cql_probe import problem
+from twinlake.online import cql_probe
 from twinlake.settings import Settings
 
 _PYTHONS = ((3, 11), (3, 12))
 _PACKAGES = ("numpy", "pyspark", "delta-spark")
 _FREE_DISK_BYTES = 2 << 30
 _PYTHON_TIMEOUT_S = 10
-_ONLINE_TIMEOUT_S = 5
+_SERVER_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
         *(_package(name) for name in _PACKAGES),
         _state(settings.state),
         *_online(settings),
+        *_stream(settings),
         _disk(settings.state),
         _memory(settings),
         _worker_python(environ),
@@ -144,13 +146,28 @@ def _online(settings: Settings) -> list[Finding]:
         return []
     port, findings = settings.cassandra.port, []
     for host in settings.cassandra.hosts:
-        found = problem(host, port, _ONLINE_TIMEOUT_S)
+        found = cql_probe.problem(host, port, _SERVER_TIMEOUT_S)
         told = f"{host}:{port}: {found}" if found else f"{host}:{port} answers"
         fix = (
             "start it (the local stack: bootstrap/stack up), or correct [online] hosts and port "
             "in the environment's file"
         )
         findings.append(_finding("Cassandra", found is None, told, "a server that answers", fix))
+    return findings
+
+
+def _stream(settings: Settings) -> list[Finding]:
+    """Look whether Kafka answers, where streams come from there."""
+    findings = []
+    for server in settings.stream_bootstrap:
+        host, _, port = server.rpartition(":")
+        found = kafka_probe.problem(host.strip("[]"), int(port), _SERVER_TIMEOUT_S)
+        told = f"{server}: {found}" if found else f"{server} answers"
+        fix = (
+            "start it (the local stack: bootstrap/stack up), or correct [stream] bootstrap in the "
+            "environment's file"
+        )
+        findings.append(_finding("Kafka", found is None, told, "a cluster that answers", fix))
     return findings
 
 
