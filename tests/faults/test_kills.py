@@ -88,6 +88,10 @@ def check_answers(lake: Lake, state: State) -> None:
             with pytest.raises(StateError, match="nothing was landed"):
                 read_service(project, "forecast", keys)
             return
+        if len(list((state.folder / "publications").glob("*/*.json"))) < len(small_lake.VIEWS):
+            with pytest.raises(StateError, match="was never published"):
+                read_service(project, "forecast", keys)
+            return
         answers = read_service(project, "forecast", keys)
     statuses = {served.status for served in answers[2].features.values()}
     assert statuses == {"missing"}

@@ -81,6 +81,12 @@ def _with_retries(master: str) -> str:
     return master
 
 
+def _quoted(option: str) -> str:
+    """Quote an option of Java, so that a path with a space in it stays one word."""
+    escaped = option.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def _settings(options: SessionOptions) -> dict[str, str]:
     java = [
         f"-Dlog4j2.configurationFile={_LOG_SETTINGS.as_uri()}",
@@ -90,7 +96,7 @@ def _settings(options: SessionOptions) -> dict[str, str]:
     ]
     settings = {
         "spark.driver.memory": options.driver_memory,
-        "spark.driver.extraJavaOptions": " ".join(java),
+        "spark.driver.extraJavaOptions": " ".join(map(_quoted, java)),
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.session.timeZone": "UTC",
