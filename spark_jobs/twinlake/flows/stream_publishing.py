@@ -20,6 +20,7 @@ from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
 from twinlake.flows import publishing
 from twinlake.flows.project import Project, view_table
+from twinlake.flows.stream_outputs import TopicOutput
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import feature_rows, publication, stream_batches, tables
 from twinlake.lake.recent import RecentEvents, distinct_keys
@@ -73,6 +74,9 @@ class StreamPublisher:
         self._path = project.places.view(view_table(view))
         done = project.publications(view.name).all(self._fingerprint)
         self._version = max((one.events_version for one in done), default=0)
+        self._topic = None
+        if view.topic is not None:
+            self._topic = TopicOutput(project, view.topic, self._shape.keys)
         # What stays the same from batch to batch is asked for once.
         self._folding = publishing.folding_of(project, view, self._version, self._version, 0)
 
@@ -86,8 +90,10 @@ class StreamPublisher:
             return self._publish_from_lake(new)
         online_rows = self._write_online(new, relevant)
         reached("streaming.online_written")
-        commit, superseding = self._append_rows(new, relevant)
+        rows = self._feature_rows(new, relevant)
+        commit = self._append(rows, new.version)
         reached("streaming.rows_appended")
+        self._send(rows, new.version)
         done = Publication(
             number=commit.metadata["publication"],
             fingerprint=self._fingerprint,
@@ -98,7 +104,9 @@ class StreamPublisher:
             table_version=commit.version,
             online_rows=online_rows,
             write_us=new.version_us,
-            superseding=superseding,
+            superseding=bool(
+                pc.any(pc.less_equal(rows.column("_event_version"), self._version)).as_py()
+            ),
         )
         self.project.publications(self.view.name).go_on(done)
         self._version = new.version
@@ -135,16 +143,17 @@ class StreamPublisher:
         rows = publication.rows_in(folded, self.view)
         return publishing.write_online(self.project, self.view, rows, write_us)
 
-    def _append_rows(self, new: NewEvents, relevant: pa.Table) -> tuple[tables.Commit, bool]:
+    def _feature_rows(self, new: NewEvents, relevant: pa.Table) -> pa.Table:
         work = feature_rows.Work(self._version, new.version, (_EVERYTHING,), ())
-        made = pa.Table.from_batches(
-            list(feature_rows.rows_of_part(relevant.to_batches(), self._shape, work))
-        )
+        made = feature_rows.rows_of_part(relevant.to_batches(), self._shape, work)
+        return pa.Table.from_batches(list(made))
+
+    def _append(self, rows: pa.Table, version: int) -> tables.Commit:
         number = self.project.publications(self.view.name).next_number()
-        metadata = publishing.commit_metadata(number, new.version, _EVERYTHING)
+        metadata = publishing.commit_metadata(number, version, _EVERYTHING)
         stream_batches.append_arrow(
             self.project.spark,
-            made,
+            rows,
             feature_rows.columns(self.view),
             self._path,
             writer=publishing.publisher(self.view),
@@ -158,8 +167,15 @@ class StreamPublisher:
                 f"publication {number} of {self._path} was committed by another process",
                 hint="start the stream again: it finishes that one first",
             )
-        older = pc.less_equal(made.column("_event_version"), self._version)
-        return commit, bool(pc.any(older).as_py())
+        return commit
+
+    def _send(self, rows: pa.Table, version: int) -> None:
+        """Send new feature rows to the view's topic, where it has one."""
+        if self._topic is None:
+            return
+        names = [column.name for column in feature_rows.columns(self.view)]
+        public = [name for name in names if not name.startswith("_")]
+        self._topic.send(rows.select(public), version)
 
 
 def _some_key_lies_ahead(relevant: pa.Table, keys: list[str], version_us: int) -> bool:
