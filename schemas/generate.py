@@ -16,7 +16,7 @@ from pathlib import Path
 from twinlake.definitions.checks import check
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.loading import load
-from twinlake.definitions.resolution import view_features
+from twinlake.definitions.resolution import request_types, service_types
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.types import Field
 from twinlake.flows.project import online_table, view_table
@@ -61,17 +61,17 @@ def examples() -> list[str]:
 def training_columns(service: FeatureService) -> list[Field]:
     """Give the columns that every training set of a service has, beside its spine's others."""
     keys: dict[str, str] = {}
-    features, marks = [], []
-    for view, names in service.selections():
+    for view, _ in service.needed():
         keys |= key_types(view)
-        types = {feature.name: feature.type for feature in view_features(view)}
-        features += [Field(name, types[name]) for name in names]
+    marks = []
+    for view, _ in service.selections():
         marks += [
             Field(status_column(view.name), "string"),
             Field(matched_column(view.name), "timestamp"),
         ]
-    joined = [Field(name, kind) for name, kind in keys.items()]
-    return [*joined, Field(EVENT_TIMESTAMP, "timestamp"), *features, *marks]
+    asked = keys | {EVENT_TIMESTAMP: "timestamp"} | request_types(service.request_fields())
+    features = service_types(service)
+    return [*(Field(name, kind) for name, kind in (asked | features).items()), *marks]
 
 
 def _contracts(definitions: Definitions) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from twinlake.definitions.clocks import Clock
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
+from twinlake.definitions.on_demand import OnDemandView, Request, on_demand
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import DeltaTable, Derived, Files, Kafka, Source
 from twinlake.definitions.views import Aggregate, Column, FeatureView
@@ -36,8 +37,11 @@ __all__ = [
     "Files",
     "Kafka",
     "Model",
+    "OnDemandView",
+    "Request",
     "Source",
     "TwinlakeError",
+    "on_demand",
     "open",
 ]
 

@@ -22,10 +22,9 @@ MAX_SHOWN = 10
 def get(context: Context, service: str, key: tuple[str, ...], as_of: str | None) -> None:
     """Read a service's features online.
 
-    Each with its value, its status, and the event timestamp of the key's newest event.
+    KEY is a join key, or a request field of on-demand features. Each feature comes with its value,
+    its status, and the event timestamp of the key's newest event.
     """
-    from dataclasses import asdict
-
     from twinlake.definitions.times import format_instant
     from twinlake.flows import reading
 
@@ -49,16 +48,29 @@ def get(context: Context, service: str, key: tuple[str, ...], as_of: str | None)
         text += f"no row for {' '.join(key)}"
     else:
         text += table(("feature", "value", "status", "event timestamp"), rows)
-    document = {
-        "service": service,
+    for message in dict.fromkeys(s.message for s in answer.features.values() if s.message):
+        text += f"\n\n{message}"
+    context.answer(text, {"service": service} | answer_document(answer))
+
+
+def answer_document(answer: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
+    """Write down what was served for a key, for people and programs alike."""
+    from dataclasses import asdict
+
+    from twinlake.definitions.times import format_instant
+
+    features = {}
+    for name, served in answer.features.items():
+        told = asdict(served) | {"event_timestamp": format_instant(served.event_us)}
+        if served.message is None:
+            del told["message"]
+        features[name] = told
+    return {
         "key": answer.key,
+        **({"request": answer.request} if answer.request else {}),
         "as_of": {view: asdict(moment) for view, moment in answer.as_of.items()},
-        "features": {
-            name: asdict(served) | {"event_timestamp": format_instant(served.event_us)}
-            for name, served in answer.features.items()
-        },
+        "features": features,
     }
-    context.answer(text, document)
 
 
 @click.command()
@@ -83,7 +95,7 @@ def parity(
         if service is None:
             views = list(project.applied().definitions.views.values())
         else:
-            views = [view for view, _ in project.service(service).selections()]
+            views = [view for view, _ in project.service(service).needed()]
         limit = None if every else (keys or checking.DEFAULT_KEYS)
         verdict = checking.check_parity(project, views, limit, as_of)
     document = verdict_document(verdict)

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from twinlake.definitions.clocks import DATA, WALL, Clock
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectation_checks import expectation_problems
 from twinlake.definitions.kinds import kind_problems
+from twinlake.definitions.names import RESERVED_COLUMNS
+from twinlake.definitions.names import attempt as _try
+from twinlake.definitions.names import name_problems as _name_problems
+from twinlake.definitions.names import online_name_problems as _online_name_problems
+from twinlake.definitions.on_demand import OnDemandSelection, OnDemandView, Request
 from twinlake.definitions.resolution import all_columns
+from twinlake.definitions.service_checks import (
+    model_problems,
+    on_demand_problems,
+    service_problems,
+)
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
 from twinlake.definitions.stream_checks import stream_problems, topic_problems
@@ -20,7 +30,6 @@ from twinlake.definitions.times import format_duration, parse_duration_us, parse
 from twinlake.definitions.types import (
     COLUMN_NAME,
     FLOAT_TYPES,
-    SAFE_NAME,
     canonical_type,
     is_numeric,
     parse_schema,
@@ -28,18 +37,8 @@ from twinlake.definitions.types import (
 from twinlake.definitions.views import FUNCTIONS, NUMERIC_ONLY, Aggregate, FeatureView, Selection
 from twinlake.errors import DefinitionError, InputError, Problem
 
-# Columns that every online row or training set carries beside keys and features.
-RESERVED_COLUMNS = frozenset(
-    {
-        "event_timestamp", "event_us", "known_us", "valid_until_us", "state", "write_us",
-        "is_deleted", "row_version",
-    }
-)  # fmt: skip
 # What one INSERT may name on Keyspaces.
 MAX_COLUMNS = 225
-RESERVED_PREFIXES = ("tl_", "sqlite_")
-T = TypeVar("T")
-_SAFE_HINT = "use a lower-case letter, then letters, digits and underscores, at most 48"
 
 
 def check(definitions: Definitions) -> None:
@@ -61,8 +60,9 @@ def find_problems(definitions: Definitions) -> Iterator[Problem]:
         ("entity", definitions.entities, _entity_problems),
         ("source", definitions.sources, _source_problems),
         ("view", definitions.views, _view_problems),
-        ("service", definitions.services, _service_problems),
-        ("model", definitions.models, _model_problems),
+        ("on-demand view", definitions.on_demand, partial(on_demand_problems, definitions.views)),
+        ("service", definitions.services, service_problems),
+        ("model", definitions.models, model_problems),
     ]
     for kind, items, find in kinds:
         for item in items.values():
@@ -78,8 +78,12 @@ def find_problems(definitions: Definitions) -> Iterator[Problem]:
 def _used(item: Any) -> list[Any]:  # noqa: ANN401 (any of the definitions)
     if isinstance(item, FeatureView):
         return [item.entity, item.source]
-    if isinstance(item, FeatureService):
-        return [each.view if isinstance(each, Selection) else each for each in item.features]
+    if isinstance(item, FeatureService | OnDemandView):
+        told = item.features if isinstance(item, FeatureService) else item.inputs
+        used = [
+            each.view if isinstance(each, Selection | OnDemandSelection) else each for each in told
+        ]
+        return [each for each in used if not isinstance(each, Request)]
     return [item.service] if isinstance(item, Model) else []
 
 
@@ -91,25 +95,6 @@ def _clock_problems(clock: Clock) -> Iterator[Problem]:
             parse_instant_us(clock.reading)
         except InputError as error:
             yield Problem("clock", error.message, "use wall, data or a time such as 2021-08-26")
-
-
-def _name_problems(place: str, name: str) -> Iterator[Problem]:
-    if not SAFE_NAME.fullmatch(name):
-        yield Problem(place, f"{name!r} is no safe name", _SAFE_HINT)
-
-
-def _online_name_problems(place: str, name: str) -> Iterator[Problem]:
-    yield from _name_problems(place, name)
-    if name.startswith(RESERVED_PREFIXES):
-        hint = f"choose a name that does not start with {' or '.join(RESERVED_PREFIXES)}"
-        yield Problem(place, f"{name!r} has a prefix that online stores keep for themselves", hint)
-
-
-def _try(place: str, hint: str, read: Callable[[], T]) -> tuple[T | None, list[Problem]]:
-    try:
-        return read(), []
-    except ValueError as error:
-        return None, [Problem(place, str(error), hint)]
 
 
 def _entity_problems(entity: Entity) -> Iterator[Problem]:
@@ -336,52 +321,3 @@ def _time_problems(view: FeatureView, place: str, windows: list[str]) -> Iterato
             "has windows but neither hop nor max_events_per_key, so its state has no bound",
             'give hop="1d", or max_events_per_key=10_000 for windows exact to the event',
         )
-
-
-def _service_problems(service: FeatureService) -> Iterator[Problem]:
-    place = f"service {service.name}"
-    yield from _name_problems(place, service.name)
-    names: Counter[str] = Counter()
-    for view, selected in service.selections():
-        declared = [name for name, *_ in view.declared()]
-        for name in selected:
-            if name not in declared:
-                yield Problem(
-                    f"{place}, view {view.name}",
-                    f"has no feature {name!r}",
-                    f"features: {', '.join(declared)}",
-                )
-        names.update(selected)
-    if not names:
-        yield Problem(place, "has no features", "list views, or view.select(...)")
-    for name, count in names.items():
-        if count > 1:
-            yield Problem(
-                f"{place}, feature {name}", f"is there {count} times", "select all but one away"
-            )
-
-
-def _model_problems(model: Model) -> Iterator[Problem]:
-    place = f"model {model.name}"
-    yield from _name_problems(place, model.name)
-    features = [name for _, names in model.service.selections() for name in names]
-    for label, name in model.baselines.items():
-        if name not in features and name not in model.spine_features:
-            yield Problem(
-                f"{place}, baseline {label}",
-                f"{name!r} is no feature of service {model.service.name}",
-                f"features: {', '.join(features)}",
-            )
-    for name in (*model.spine_features, model.label):
-        if name in features:
-            yield Problem(
-                f"{place}, spine column {name}",
-                "is a feature of the service",
-                "rename one of the two",
-            )
-    if not 0 < model.test_fraction < 1:
-        yield Problem(
-            f"{place}, test_fraction", f"is {model.test_fraction}", "use a share such as 0.2"
-        )
-    if model.rounds < 1:
-        yield Problem(f"{place}, rounds", f"is {model.rounds}", "use at least 1")

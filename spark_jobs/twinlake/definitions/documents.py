@@ -13,6 +13,8 @@ from typing import Any
 from twinlake.definitions.clocks import Clock
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
+from twinlake.definitions.functions import Function
+from twinlake.definitions.on_demand import OnDemandView, Request
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import DeltaTable, Derived, Files, Kafka, Source
 from twinlake.definitions.views import Aggregate, Column, FeatureView, Selection
@@ -28,6 +30,7 @@ class Definitions:
     services: Mapping[str, FeatureService] = field(default_factory=dict)
     models: Mapping[str, Model] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
+    on_demand: Mapping[str, OnDemandView] = field(default_factory=dict)
 
 
 def to_document(definitions: Definitions) -> dict[str, Any]:
@@ -36,6 +39,7 @@ def to_document(definitions: Definitions) -> dict[str, Any]:
         "entities": [_entity_document(entity) for entity in definitions.entities.values()],
         "sources": [_source_document(source) for source in definitions.sources.values()],
         "views": [_view_document(view) for view in definitions.views.values()],
+        "on_demand": [_on_demand_document(view) for view in definitions.on_demand.values()],
         "services": [_service_document(service) for service in definitions.services.values()],
         "models": [_model_document(model) for model in definitions.models.values()],
         "clock": definitions.clock.reading,
@@ -47,12 +51,18 @@ def from_document(document: Mapping[str, Any]) -> Definitions:
     entities = {item["name"]: Entity(**item) for item in document["entities"]}
     sources = {item["name"]: _read_source(item) for item in document["sources"]}
     views = {item["name"]: _read_view(item, entities, sources) for item in document["views"]}
-    services = {item["name"]: _read_service(item, views) for item in document["services"]}
+    on_demand = {
+        item["name"]: _read_on_demand(item, views) for item in document.get("on_demand", ())
+    }
+    services = {
+        item["name"]: _read_service(item, views, on_demand) for item in document["services"]
+    }
     models = {
         item["name"]: Model(**{**item, "service": services[item["service"]]})
         for item in document["models"]
     }
-    return Definitions(entities, sources, views, services, models, Clock(document["clock"]))
+    clock = Clock(document["clock"])
+    return Definitions(entities, sources, views, services, models, clock, on_demand)
 
 
 def _entity_document(entity: Entity) -> dict[str, Any]:
@@ -161,19 +171,56 @@ def _read_view(
     )
 
 
+def _on_demand_document(view: OnDemandView) -> dict[str, Any]:
+    inputs: list[dict[str, Any]] = [
+        {"view": read.name, "names": list(names)} for read, names in view.reads()
+    ]
+    return {
+        "name": view.name,
+        "inputs": inputs,
+        "request": view.request,
+        "outputs": dict(view.outputs),
+        "function": {"name": view.function.name, "code": dict(view.function.code)},
+        "nulls": view.nulls,
+        "description": view.description,
+        "owner": view.owner,
+    }
+
+
+def _read_on_demand(item: Mapping[str, Any], views: Mapping[str, FeatureView]) -> OnDemandView:
+    inputs: list[Selection | Request] = [
+        Selection(views[entry["view"]], tuple(entry["names"])) for entry in item["inputs"]
+    ]
+    if item["request"]:
+        inputs.append(Request(**item["request"]))
+    told = {name: value for name, value in item.items() if name != "request"}
+    return OnDemandView(
+        **told | {"inputs": tuple(inputs), "function": Function(**item["function"])}
+    )
+
+
 def _service_document(service: FeatureService) -> dict[str, Any]:
+    kinds = {True: "on_demand", False: "view"}
     return {
         "name": service.name,
         "features": [
-            {"view": view.name, "names": list(names)} for view, names in service.selections()
+            {kinds[isinstance(view, OnDemandView)]: view.name, "names": list(names)}
+            for view, names in service.parts()
         ],
         "description": service.description,
     }
 
 
-def _read_service(item: Mapping[str, Any], views: Mapping[str, FeatureView]) -> FeatureService:
+def _read_service(
+    item: Mapping[str, Any],
+    views: Mapping[str, FeatureView],
+    on_demand: Mapping[str, OnDemandView],
+) -> FeatureService:
     selections = [
-        Selection(views[entry["view"]], tuple(entry["names"])) for entry in item["features"]
+        on_demand[entry["on_demand"]].select(*entry["names"])
+        if "on_demand" in entry
+        else views[entry["view"]].select(*entry["names"])
+        for entry in item["features"]
     ]
     return FeatureService(item["name"], tuple(selections), item["description"])
 

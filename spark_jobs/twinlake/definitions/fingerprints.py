@@ -12,7 +12,14 @@ import json
 import re
 from typing import Any
 
-from twinlake.definitions.resolution import all_columns, raw_columns, view_features
+from twinlake.definitions.on_demand import OnDemandView
+from twinlake.definitions.resolution import (
+    all_columns,
+    on_demand_inputs,
+    on_demand_outputs,
+    raw_columns,
+    view_features,
+)
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.sources import Source
 from twinlake.definitions.types import canonical_type
@@ -115,6 +122,26 @@ def view_fingerprint(view: FeatureView) -> str:
 
 def service_fingerprint(service: FeatureService) -> str:
     """Fingerprint what decides a service's vectors: its features in order, and their meaning."""
-    return _digest(
-        [[view_fingerprint(view), view.name, list(names)] for view, names in service.selections()]
-    )
+    return _digest([[*_meanings(view), view.name, list(names)] for view, names in service.parts()])
+
+
+def _meanings(view: FeatureView | OnDemandView) -> list[str]:
+    """What decides the values of a view: an on-demand one's inputs count as well."""
+    if not isinstance(view, OnDemandView):
+        return [view_fingerprint(view)]
+    return [on_demand_fingerprint(view), *(view_fingerprint(read) for read, _ in view.reads())]
+
+
+def on_demand_meaning(view: OnDemandView) -> dict[str, Any]:
+    """Give what an on-demand view makes of its inputs; how those came to be is their meaning."""
+    return {
+        "inputs": sorted([name, kind] for name, kind in on_demand_inputs(view).items()),
+        "outputs": sorted([name, kind] for name, kind in on_demand_outputs(view).items()),
+        "function": [view.function.name, dict(view.function.code)],
+        "nulls": view.nulls,
+    }
+
+
+def on_demand_fingerprint(view: OnDemandView) -> str:
+    """Fingerprint what an on-demand view makes of its inputs."""
+    return _digest(on_demand_meaning(view))

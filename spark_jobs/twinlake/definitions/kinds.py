@@ -12,13 +12,15 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
+from twinlake.definitions.functions import Function
+from twinlake.definitions.on_demand import OnDemandView
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import Problem
 
 # Checked by themselves, wherever they are referred to.
-_OWN = (Entity, Source, FeatureView, FeatureService)
+_OWN = (Entity, Source, FeatureView, OnDemandView, FeatureService, Function)
 _MAX_SHOWN = 60
 
 

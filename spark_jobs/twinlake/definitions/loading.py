@@ -13,6 +13,7 @@ from typing import Any
 from twinlake.definitions.clocks import Clock
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.entities import Entity
+from twinlake.definitions.on_demand import OnDemandSelection, OnDemandView
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView, Selection
@@ -70,7 +71,7 @@ def gather(names: Mapping[str, Any]) -> Definitions:
     """Gather the definitions among some named objects, and those that they refer to."""
     problems: list[Problem] = []
     found: dict[type, dict[str, Any]] = {
-        kind: {} for kind in (Entity, Source, FeatureView, FeatureService, Model)
+        kind: {} for kind in (Entity, Source, FeatureView, FeatureService, Model, OnDemandView)
     }
     for item in names.values():
         for definition in _with_references(item):
@@ -96,6 +97,7 @@ def gather(names: Mapping[str, Any]) -> Definitions:
         found[FeatureService],
         found[Model],
         clocks[0] if clocks else Clock(),
+        found[OnDemandView],
     )
 
 
@@ -103,10 +105,16 @@ def _with_references(item: object) -> Iterator[Any]:
     if isinstance(item, Model):
         yield from _with_references(item.service)
     elif isinstance(item, FeatureService):
-        features = item.features if isinstance(item.features, list | tuple) else ()
-        for each in features:
-            yield from _with_references(each.view if isinstance(each, Selection) else each)
+        yield from _referred(item.features)
+    elif isinstance(item, OnDemandView):
+        yield from _referred(item.inputs)
     elif isinstance(item, FeatureView):
         yield from (*_with_references(item.entity), *_with_references(item.source))
-    if isinstance(item, Entity | Source | FeatureView | FeatureService | Model):
+    if isinstance(item, Entity | Source | FeatureView | FeatureService | Model | OnDemandView):
         yield item
+
+
+def _referred(items: object) -> Iterator[Any]:
+    for each in items if isinstance(items, list | tuple) else ():
+        is_selection = isinstance(each, Selection | OnDemandSelection)
+        yield from _with_references(each.view if is_selection else each)

@@ -5,6 +5,10 @@ These functions expect definitions that passed ``checks``; on others they raise 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from twinlake.definitions.on_demand import OnDemandView
+from twinlake.definitions.services import FeatureService
 from twinlake.definitions.sources import Source
 from twinlake.definitions.times import parse_duration_us
 from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, canonical_type, parse_schema
@@ -83,6 +87,37 @@ def needed_columns(view: FeatureView) -> dict[str, str]:
         for feature in view_features(view)
         if feature.column is not None
     }
+
+
+def on_demand_inputs(view: OnDemandView) -> dict[str, str]:
+    """Give what an on-demand view's function reads: name to canonical type, in order."""
+    inputs: dict[str, str] = {}
+    for read, names in view.reads():
+        types = {feature.name: feature.type for feature in view_features(read)}
+        inputs |= {name: types[name] for name in names}
+    return inputs | request_types(view.request)
+
+
+def on_demand_outputs(view: OnDemandView) -> dict[str, str]:
+    """Give the features of an on-demand view: name to canonical type, in declared order."""
+    return {name: canonical_type(kind) for name, kind in view.outputs.items()}
+
+
+def request_types(fields: Mapping[str, str]) -> dict[str, str]:
+    """Give the canonical types of request fields."""
+    return {name: canonical_type(kind) for name, kind in fields.items()}
+
+
+def service_types(service: FeatureService) -> dict[str, str]:
+    """Give the features of a service, in order: name to type."""
+    types: dict[str, str] = {}
+    for view, names in service.parts():
+        if isinstance(view, OnDemandView):
+            known = on_demand_outputs(view)
+        else:
+            known = {feature.name: feature.type for feature in view_features(view)}
+        types |= {name: known[name] for name in names}
+    return types
 
 
 def numeric_kind(type_name: str) -> str:

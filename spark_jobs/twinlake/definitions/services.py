@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from twinlake.definitions.on_demand import OnDemandSelection, OnDemandView
 from twinlake.definitions.views import FeatureView, Selection
 
 
@@ -14,21 +15,61 @@ class FeatureService:
 
     Attributes:
         name: The service's name.
-        features: Whole views, or ``view.select("a", "b")``.
+        features: Whole views, stored or on demand, or ``view.select("a", "b")``.
         description: For people; no part of the meaning.
     """
 
     name: str
-    features: Sequence[FeatureView | Selection]
+    features: Sequence[FeatureView | Selection | OnDemandView | OnDemandSelection]
     description: str = ""
 
-    def selections(self) -> Iterator[tuple[FeatureView, tuple[str, ...]]]:
-        """Yield each view with the names of the features taken from it, in order."""
+    def parts(self) -> Iterator[tuple[FeatureView | OnDemandView, tuple[str, ...]]]:
+        """Yield each view, of either kind, with the features taken from it, in order."""
         for item in self.features:
-            if isinstance(item, Selection):
+            if isinstance(item, Selection | OnDemandSelection):
                 yield item.view, tuple(item.names)
+            elif isinstance(item, OnDemandView):
+                yield item, tuple(item.outputs)
             else:
                 yield item, tuple(name for name, *_ in item.declared())
+
+    def selections(self) -> Iterator[tuple[FeatureView, tuple[str, ...]]]:
+        """Yield each stored view with the names of the features taken from it, in order."""
+        for view, names in self.parts():
+            if isinstance(view, FeatureView):
+                yield view, names
+
+    def feature_names(self) -> list[str]:
+        """Give the names of all features, in order."""
+        return [name for _, names in self.parts() for name in names]
+
+    def on_demand(self) -> list[OnDemandView]:
+        """Give the on-demand views that features are taken from."""
+        views = {view.name: view for view, _ in self.parts() if isinstance(view, OnDemandView)}
+        return list(views.values())
+
+    def needed(self) -> list[tuple[FeatureView, tuple[str, ...]]]:
+        """Give each stored view once, with all features that are taken from it or read on demand.
+
+        Those taken come first, so that a service without on-demand views needs what it takes.
+        """
+        views: dict[str, FeatureView] = {}
+        names: dict[str, dict[str, None]] = {}
+        read = [pair for view in self.on_demand() for pair in view.reads()]
+        for view, some in [*self.selections(), *read]:
+            views.setdefault(view.name, view)
+            names.setdefault(view.name, {}).update(dict.fromkeys(some))
+        return [(view, tuple(names[name])) for name, view in views.items()]
+
+    def request_fields(self) -> dict[str, str]:
+        """Give the fields that a question must bring beside the join keys: name to type."""
+        return {name: kind for view in self.on_demand() for name, kind in view.request.items()}
+
+    def stored(self) -> FeatureService:
+        """Give the service of what is stored for this one, without anything on demand."""
+        return FeatureService(
+            self.name, tuple(view.select(*names) for view, names in self.needed())
+        )
 
 
 @dataclass(frozen=True)

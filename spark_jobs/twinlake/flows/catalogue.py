@@ -7,12 +7,12 @@ from typing import Any
 
 from twinlake.definitions.documents import to_document
 from twinlake.definitions.fingerprints import (
+    on_demand_fingerprint,
     service_fingerprint,
     source_fingerprint,
     view_fingerprint,
 )
-from twinlake.definitions.resolution import view_features
-from twinlake.definitions.services import FeatureService
+from twinlake.definitions.resolution import on_demand_inputs, on_demand_outputs, view_features
 from twinlake.definitions.times import format_duration, format_instant
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError
@@ -32,8 +32,17 @@ def listing(project: Project) -> dict[str, Any]:
             for entity in definitions.entities.values()
         ],
         "views": [_view_line(project, view) for view in definitions.views.values()],
+        "on_demand": [
+            {
+                "name": view.name,
+                "function": view.function.name,
+                "inputs": list(on_demand_inputs(view)),
+                "features": list(view.outputs),
+            }
+            for view in definitions.on_demand.values()
+        ],
         "services": [
-            {"name": service.name, "features": _feature_names(service)}
+            {"name": service.name, "features": service.feature_names()}
             for service in definitions.services.values()
         ],
         "models": [
@@ -73,6 +82,11 @@ def details(project: Project, name: str) -> dict[str, Any]:
         matches["table"] = str(project.places.events(name))
     if name in definitions.views:
         matches |= _view_details(project, definitions.views[name])
+    if name in definitions.on_demand:
+        view = definitions.on_demand[name]
+        matches["fingerprint"] = on_demand_fingerprint(view)
+        matches["typed_inputs"] = on_demand_inputs(view)
+        matches["typed_features"] = on_demand_outputs(view)
     if name in definitions.services:
         matches["fingerprint"] = service_fingerprint(definitions.services[name])
     return matches
@@ -99,10 +113,6 @@ def _landing_line(landing: Landing) -> dict[str, Any]:
         "newest event": format_instant(landing.newest_event_us),
         "landed": format_instant(landing.landed_us),
     }
-
-
-def _feature_names(service: FeatureService) -> list[str]:
-    return [name for _, names in service.selections() for name in names]
 
 
 def _source_line(project: Project, name: str) -> dict[str, Any]:

@@ -58,21 +58,22 @@ class OnlineFeatures:
     answers: Sequence[Answer]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Give one dictionary a key: the key's parts, then the values; None where not present."""
+        """Give one dictionary a key: its parts, request fields, values; None where not present."""
         return [
-            dict(answer.key) | {name: served.value for name, served in answer.features.items()}
+            {**answer.key, **answer.request}
+            | {name: served.value for name, served in answer.features.items()}
             for answer in self.answers
         ]
 
     def statuses(self) -> list[dict[str, str]]:
-        """Give why a value is what it is: present, null, missing or expired, per feature."""
+        """Give why a value is what it is, per feature: present, null, missing, expired, error."""
         return [
             {name: served.status for name, served in answer.features.items()}
             for answer in self.answers
         ]
 
     def to_df(self) -> pd.DataFrame:
-        """Give one row a key: the key's parts, then the values."""
+        """Give one row a key: its parts, its request fields, then the values."""
         import pandas as pd
 
         return pd.DataFrame(self.to_dicts())
@@ -199,9 +200,10 @@ class FeatureStore:
 
         Args:
             service: The feature service.
-            spine: Join keys, ``event_timestamp`` and labels: the path of a Parquet file, CSV file
-                or Delta table, or a pandas DataFrame or Arrow table. A table in memory is kept as
-                a file in the state folder, so that the receipt names what can be read again.
+            spine: Join keys, ``event_timestamp``, request fields and labels: the path of a Parquet
+                file, CSV file or Delta table, or a pandas DataFrame or Arrow table. A table in
+                memory is kept as a file in the state folder, so that the receipt names what can be
+                read again.
 
         Raises:
             InputError: The spine does not fit the service.
@@ -227,21 +229,22 @@ class FeatureStore:
         return table.to_pandas()
 
     def get_online_features(
-        self, service: str, keys: Sequence[Mapping[str, Any]], as_of: Instant | None = None
+        self, service: str, rows: Sequence[Mapping[str, Any]], as_of: Instant | None = None
     ) -> OnlineFeatures:
         """Read a service's features for some keys from the online store.
 
         Args:
             service: The feature service.
-            keys: Per entity its join keys: ``[{"household_id": "MAC000002"}]``.
+            rows: Per entity its join keys, and the request fields of on-demand features:
+                ``[{"household_id": "MAC000002"}]``.
             as_of: A time, ``"wall"`` or ``"data"``; the project's clock without it.
 
         Raises:
-            InputError: The moment lies before the newest event of a key.
+            InputError: The moment lies before the newest event of a key, or a row lacks a field.
         """
         from twinlake.flows import reading
 
-        return OnlineFeatures(reading.read_service(self.project, service, keys, _told(as_of)))
+        return OnlineFeatures(reading.read_service(self.project, service, rows, _told(as_of)))
 
     def train(self, model: str, spine: Spine | None = None) -> Trained:
         """Train a model, hold the last part of time out, and log everything in MLflow.
@@ -275,7 +278,7 @@ class FeatureStore:
         if service is None:
             views = list(self.project.applied().definitions.views.values())
         else:
-            views = [view for view, _ in self.project.service(service).selections()]
+            views = [view for view, _ in self.project.service(service).needed()]
         return checking.check_parity(self.project, views, keys, _told(as_of))
 
     def leak_check(

@@ -91,7 +91,8 @@ def check_leaks(
         InputError: There is no such service, or the spine does not fit it.
         StateError: Nothing was landed of a source.
     """
-    service = project.service(service_name)
+    # What is computed on demand is made of stored features alone, so those are what can leak.
+    service = project.service(service_name).stored()
     routes = _routes(service)
     rows = _spine_rows(project, routes, spine, keys, seed)
     plants = {row.number: list(_plants(row, routes)) for row in rows}
@@ -105,7 +106,7 @@ def check_leaks(
                 hint="check fewer with --keys",
             )
     project.tell(f"leak check of {service_name}: {len(rows)} spine rows, {len(made):,} copies")
-    with _sandbox(project) as sandbox:
+    with _sandbox(project, service) as sandbox:
         _fill(project, sandbox, routes, made)
         all_keys = {name: kind for route in routes for name, kind in route.keys.items()}
         frame = leak_sandbox.spine_of(
@@ -181,13 +182,15 @@ def _plants(row: SpineRow, routes: Sequence[_Route]) -> Iterator[Plant]:
 
 
 @contextmanager
-def _sandbox(project: Project) -> Iterator[Project]:
-    """Open a project of the same definitions whose state is a folder that goes away."""
+def _sandbox(project: Project, service: FeatureService) -> Iterator[Project]:
+    """Open a project with the service whose state is a folder that goes away."""
     folder = project.places.scratch / f"leak-check-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     settings = replace(project.settings, state=folder, online_path=folder / "online.sqlite")
-    applied = project.applied().definitions
+    applied = replace(
+        project.applied().definitions, services={service.name: service}, models={}, on_demand={}
+    )
     Registry(folder).write(Applied(0, Definitions(), None), applied, project.now_us())
     try:
         yield Project(

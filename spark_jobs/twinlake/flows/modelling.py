@@ -85,7 +85,7 @@ def newest_training_set(project: Project, service: str) -> TrainingSet:
 
 def recipe_of(model: Model) -> TrainingRecipe:
     """Resolve a model's definition into what the training takes."""
-    features = [name for _, names_ in model.service.selections() for name in names_]
+    features = model.service.feature_names()
     return TrainingRecipe(
         name=model.name,
         label=model.label,

@@ -10,11 +10,19 @@ from typing import Any
 
 from twinlake.definitions.clocks import DATA, WALL
 from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.resolution import request_types
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.times import format_instant, parse_instant_us, to_datetime
-from twinlake.definitions.types import INTEGER_BITS, INTEGER_TYPES, canonical_type, is_decimal
+from twinlake.definitions.types import (
+    FLOAT_TYPES,
+    INTEGER_BITS,
+    INTEGER_TYPES,
+    canonical_type,
+    is_decimal,
+)
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
+from twinlake.flows import on_demand
 from twinlake.flows.project import Project, online_table
 from twinlake.online.reader import Served, ServedView, serve
 
@@ -42,11 +50,13 @@ class Answer:
 
     Attributes:
         key: Join key names to values.
+        request: Request fields that the question brought, by name.
         features: Feature name to what was served, in the service's order.
         as_of: View name to the moment that its features are of.
     """
 
     key: Mapping[str, Any]
+    request: Mapping[str, Any]
     features: dict[str, Served]
     as_of: dict[str, Reading]
 
@@ -79,7 +89,7 @@ def clock_reading(project: Project, view: FeatureView, as_of: str | None) -> Rea
 def read_service(
     project: Project,
     service_name: str,
-    keys: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     as_of: str | None = None,
 ) -> list[Answer]:
     """Read a service's features for many keys, one round per view.
@@ -87,22 +97,34 @@ def read_service(
     Args:
         project: The project.
         service_name: The service.
-        keys: Per entity, its join keys by name.
+        rows: Per question the join keys of its entities, and its request fields, by name.
         as_of: A time, ``wall`` or ``data``; None for the project's own clock.
 
     Raises:
-        InputError: An unknown service, a key that lacks a part, or too early a moment.
+        InputError: An unknown service, a key that lacks a part, a request field that is missing or
+            of another type, too early a moment, or a function that is not the one applied.
     """
     service = project.service(service_name)
-    typed = [_typed_key(service, key) for key in keys]
-    answers = [Answer(key, {}, {}) for key in typed]
-    for view, names in service.selections():
-        reading = clock_reading(project, view, as_of)
-        served = read_view(project, view, typed, reading.at_us, names)
-        for answer, row in zip(answers, served.rows, strict=True):
-            answer.features.update(row)
-            answer.as_of[view.name] = reading
-    return answers
+    functions = on_demand.computations(project, service)
+    keys, requests = _typed_rows(service, rows)
+    found: list[dict[str, Served]] = [{} for _ in rows]
+    moments = {}
+    for view, names in service.needed():
+        moments[view.name] = clock_reading(project, view, as_of)
+        at_us = moments[view.name].at_us
+        for features, row in zip(
+            found, read_view(project, view, keys, at_us, names).rows, strict=True
+        ):
+            features.update(row)
+    for function in functions if found else ():
+        computed = on_demand.served(function, found, requests)
+        for features, more in zip(found, computed, strict=True):
+            features.update(more)
+    wanted = service.feature_names()
+    return [
+        Answer(key, asked, {name: features[name] for name in wanted}, dict(moments))
+        for key, asked, features in zip(keys, requests, found, strict=True)
+    ]
 
 
 def read_view(
@@ -130,20 +152,38 @@ def read_view(
     return serve(project.store, online_table(view), view, parts, as_of_us, names)
 
 
-def _typed_key(service: FeatureService, key: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a key's parts their types; from a command line they come as text."""
+def _typed_rows(
+    service: FeatureService, rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give join keys and request fields their types; from a command line they come as text."""
     types: dict[str, str] = {}
-    for view, _ in service.selections():
+    for view, _ in service.needed():
         types |= {name: canonical_type(kind) for name, kind in view.entity.join_keys.items()}
-    unknown = sorted(set(key) - set(types))
-    missing = sorted(set(types) - set(key))
+    fields = request_types(service.request_fields())
+    keys, requests = [], []
+    for row in rows:
+        _refuse_other_names(service, row, [*types, *fields])
+        keys.append({name: typed_value(name, row[name], kind) for name, kind in types.items()})
+        requests.append(
+            {
+                name: on_demand.request_value(name, typed_value(name, row[name], kind), kind)
+                for name, kind in fields.items()
+            }
+        )
+    return keys, requests
+
+
+def _refuse_other_names(
+    service: FeatureService, row: Mapping[str, Any], wanted: Sequence[str]
+) -> None:
+    unknown = sorted(set(row) - set(wanted))
+    missing = [name for name in wanted if name not in row]
     if unknown or missing:
         named = " ".join([*unknown, *(f"without {name}" for name in missing)])
         raise InputError(
             f"service {service.name} cannot be read by the key {named}",
-            hint="give " + " ".join(f"{name}=VALUE" for name in types),
+            hint="give " + " ".join(f"{name}=VALUE" for name in wanted),
         )
-    return {name: typed_value(name, key[name], kind) for name, kind in types.items()}
 
 
 def typed_value(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of any type)
@@ -155,6 +195,8 @@ def typed_value(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cel
             return _whole_number(name, value, kind)
         if is_decimal(kind):
             return Decimal(value)
+        if kind in FLOAT_TYPES:
+            return float(value)
         if kind == "date":
             return date.fromisoformat(value)
         if kind == "timestamp":

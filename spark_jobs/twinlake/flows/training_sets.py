@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +14,16 @@ import pyarrow.parquet as pq
 
 from twinlake.crash_points import reached
 from twinlake.definitions.fingerprints import service_fingerprint
+from twinlake.definitions.resolution import request_types
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.times import format_instant, to_datetime
 from twinlake.errors import InputError, StateError
+from twinlake.flows import on_demand
 from twinlake.flows.landing import require_whole
 from twinlake.flows.project import Project
+from twinlake.kernel.on_demand import Computation
 from twinlake.lake import events, feature_rows, point_in_time, spines, tables, training_tables
+from twinlake.lake.on_demand import add_on_demand
 from twinlake.models.content import PartialHash, combine, digest, partial_hash
 from twinlake.models.receipts import Receipt, SpinePin, TablePin
 
@@ -68,7 +72,9 @@ def build(project: Project, service_name: str, spine_path: Path) -> TrainingSet:
     """
     service = project.service(service_name)
     pins = [_pin(project, name) for name in _sources(service)]
-    spine = spines.read_spine(project.spark, spine_path, _keys(service))
+    functions = on_demand.computations(project, service)
+    fields = request_types(service.request_fields())
+    spine = spines.read_spine(project.spark, spine_path, _keys(service), fields)
     _refuse_clashes(service, spine, spine_path)
     spine_hash = _content(spine, spine.columns)
     spine_pin = SpinePin(str(spine_path), spine_hash[0], spine_hash[1])
@@ -79,7 +85,8 @@ def build(project: Project, service_name: str, spine_path: Path) -> TrainingSet:
         built = receipt is None
         if receipt is None:
             project.tell(f"building training set {name}: {spine_pin.rows:,} rows")
-            receipt = _build(project, service, spine, name, pins, spine_pin)
+            joining = _Joining(service, functions, tuple(pins))
+            receipt = _build(project, joining, spine, name, spine_pin)
     _tell_of_strangers(project, service, receipt, spine)
     commit = tables.last_commit(project.spark, path)
     return TrainingSet(
@@ -137,21 +144,26 @@ def write_out(project: Project, training_set: TrainingSet, out: Path) -> None:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Joining:
+    """What is joined to a spine: a service, its functions, and the events tables as pinned."""
+
+    service: FeatureService
+    functions: Sequence[Computation]
+    pins: tuple[TablePin, ...]
+
+
 def _build(
-    project: Project,
-    service: FeatureService,
-    spine: DataFrame,
-    name: str,
-    pins: Sequence[TablePin],
-    spine_pin: SpinePin,
+    project: Project, joining: _Joining, spine: DataFrame, name: str, spine_pin: SpinePin
 ) -> Receipt:
+    service, pins = joining.service, joining.pins
     path = project.places.training_set(name)
     versions = {pin.name: pin.sequence or 0 for pin in pins}
     taken = [
         point_in_time.Taken(
             view, names, project.places.events(view.source.name), versions[view.source.name]
         )
-        for view, names in service.selections()
+        for view, names in service.needed()
     ]
     landed = sum(landing.accepted for pin in pins for landing in project.landings(pin.name).all())
     parts = feature_rows.parts_for(
@@ -161,12 +173,17 @@ def _build(
     with tempfile.TemporaryDirectory(dir=project.places.new_scratch()) as scratch:
         asked = point_in_time.Spine(spine, spine_pin.rows)
         joined = point_in_time.join(project.spark, asked, taken, parts, Path(scratch))
+        named_by = [*_keys(service), point_in_time.EVENT_TIMESTAMP]
+        joined = add_on_demand(joined, joining.functions, named_by)
+        joined = joined.select(*map(tables.quoted, _columns(service, spine)))
         training_tables.write(project.spark, joined, path, {"training_set": name})
     reached("training_set.committed")
     version = tables.last_commit(project.spark, path).version
     frame = tables.read(project.spark, path, version)
     features = {view.name: names for view, names in service.selections()}
-    rows, statuses = training_tables.status_counts(frame, features)
+    computed = [name for name in service.feature_names() if name not in _flat(features)]
+    rows, counted = training_tables.status_counts(frame, features, computed)
+    statuses = {name: counted[name] for name in service.feature_names()}
     if rows != spine_pin.rows:
         raise StateError(f"the spine has {spine_pin.rows:,} rows, the training set {rows:,}")
     content, _ = _content(frame, frame.columns)
@@ -228,20 +245,35 @@ def _identity(service: FeatureService, spine: SpinePin, pins: Sequence[TablePin]
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS]
 
 
+def _columns(service: FeatureService, spine: DataFrame) -> list[str]:
+    """Name a training set's columns; what is only read on demand is left out."""
+    views = dict.fromkeys(view.name for view, _ in service.selections())
+    marks = [
+        mark(name)
+        for name in views
+        for mark in (point_in_time.status_column, point_in_time.matched_column)
+    ]
+    return [*spine.columns, *service.feature_names(), *marks]
+
+
+def _flat(features: Mapping[str, Sequence[str]]) -> set[str]:
+    return {name for names in features.values() for name in names}
+
+
 def _sources(service: FeatureService) -> list[str]:
-    return list(dict.fromkeys(view.source.name for view, _ in service.selections()))
+    return list(dict.fromkeys(view.source.name for view, _ in service.needed()))
 
 
 def _keys(service: FeatureService) -> dict[str, str]:
     keys: dict[str, str] = {}
-    for view, _ in service.selections():
+    for view, _ in service.needed():
         keys |= point_in_time.key_types(view)
     return keys
 
 
 def _refuse_clashes(service: FeatureService, spine: DataFrame, path: Path) -> None:
-    made = {name for _, names in service.selections() for name in names}
-    for view, _ in service.selections():
+    made = {name for _, names in service.needed() for name in names} | set(service.feature_names())
+    for view, _ in service.needed():
         made |= {point_in_time.status_column(view.name), point_in_time.matched_column(view.name)}
     # Spark does not tell upper from lower case in column names.
     clashes = sorted(name for name in spine.columns if name.lower() in made)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, is_decimal, is_numeric
 from twinlake.errors import InputError
-from twinlake.lake import tables
+from twinlake.lake import rows, tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP
 from twinlake.lake.rows import cast_text, from_nanoseconds
 
@@ -28,22 +29,29 @@ _RAGGED = "_ragged"
 _UNSAFE = re.compile(r"[ ,;{}()\n\t=`]")
 
 
-def read_spine(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataFrame:
+def read_spine(
+    spark: SparkSession,
+    path: Path,
+    keys: Mapping[str, str],
+    fields: Mapping[str, str] = MappingProxyType({}),
+) -> DataFrame:
     """Read a spine from a Parquet file or folder, a CSV file, or a Delta table.
 
     Args:
         spark: The session.
         path: Where it lies.
         keys: Join keys that it must have, with their types.
+        fields: Request fields that it must have, with their types; their cells may be null.
 
     Returns:
-        All its columns; keys and ``event_timestamp`` have the types wanted.
+        All its columns; keys, fields and ``event_timestamp`` have the types wanted.
 
     Raises:
-        InputError: It is not there, lacks a column, or a key or time is null or unreadable.
+        InputError: It is not there, lacks a column, a key or time is null or unreadable, or a field
+            is unreadable or not finite.
     """
-    frame = _read(spark, path, keys)
-    for name in (*keys, EVENT_TIMESTAMP):
+    frame = _read(spark, path, {**keys, **fields})
+    for name in (*keys, EVENT_TIMESTAMP, *fields):
         if name not in frame.columns:
             raise InputError(
                 f"the spine {path} has no column {name!r}",
@@ -56,7 +64,32 @@ def read_spine(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> Data
         {name: _typed(path, name, found[name], kind) for name, kind in wanted.items()}
     )
     _refuse_nulls(cast, path, wanted)
-    return cast
+    return _with_fields(cast, path, fields) if fields else cast
+
+
+def _with_fields(frame: DataFrame, path: Path, fields: Mapping[str, str]) -> DataFrame:
+    """Read request fields as their types; a null stays null, anything else must be readable."""
+    found = dict(frame.dtypes)
+    cast = {name: _typed(path, name, found[name], kind) for name, kind in fields.items()}
+    for name, kind in fields.items():
+        if kind in FLOAT_TYPES:
+            is_number = ~F.isnan(cast[name]) & (F.abs(cast[name]) != F.lit(float("inf")))
+            cast[name] = F.when(is_number, rows.without_negative_zero(cast[name], kind))
+    lost = frame.agg(
+        F.count("*").alias("rows"),
+        *(
+            F.count_if(F.col(tables.quoted(name)).isNotNull() & column.isNull()).alias(f"n_{name}")
+            for name, column in cast.items()
+        ),
+    ).first()
+    for name, kind in fields.items():
+        if lost is not None and lost[f"n_{name}"]:
+            raise InputError(
+                f"the spine {path} has {lost[f'n_{name}']:,} rows of {lost.rows:,} whose {name} "
+                f"cannot be read as {kind}",
+                hint="mend those rows, or leave the cells empty",
+            )
+    return frame.withColumns(cast)
 
 
 def last_us(spine: DataFrame) -> int:
@@ -161,6 +194,8 @@ def _may_fit(found: str, kind: str) -> bool:
     """Tell whether some values of a type say the same in another one."""
     if kind in INTEGER_TYPES or is_decimal(kind):
         return is_numeric(found) or found in FLOAT_TYPES
+    if kind in FLOAT_TYPES:
+        return is_numeric(found)
     if kind == "string":
         return found in INTEGER_TYPES or found == "date"
     times = ("date", "timestamp", "timestamp_ntz")

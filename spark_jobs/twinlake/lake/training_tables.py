@@ -32,13 +32,14 @@ def write(
 
 
 def status_counts(
-    frame: DataFrame, features: Mapping[str, Sequence[str]]
+    frame: DataFrame, features: Mapping[str, Sequence[str]], computed: Sequence[str] = ()
 ) -> tuple[int, dict[str, dict[str, int]]]:
     """Count what became of every feature.
 
     Args:
         frame: The training set.
         features: View name to the features taken from it.
+        computed: Features computed on demand: what they lack is null, whatever became of inputs.
 
     Returns:
         Rows, and per feature its rows by status; every feature's counts sum to the rows.
@@ -48,6 +49,7 @@ def status_counts(
         status = F.col(tables.quoted(status_column(view)))
         wanted += [F.count_if(status == name).alias(f"{view}|{name}") for name in STATUSES]
         wanted += [F.count(tables.quoted(name)).alias(f"{view}|{name}|cells") for name in names]
+    wanted += [F.count(tables.quoted(name)).alias(f"|{name}") for name in computed]
     counted = frame.agg(*wanted).first()
     if counted is None:
         return 0, {}
@@ -60,6 +62,9 @@ def status_counts(
                 "present": cells,
                 "null": by_status["present"] - cells,
             }
+    for name in computed:
+        cells = counted[f"|{name}"]
+        statuses[name] = {"present": cells, "null": counted.rows - cells}
     return counted.rows, statuses
 
 

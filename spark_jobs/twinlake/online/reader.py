@@ -6,22 +6,19 @@ after the row's newest event; an earlier one is refused, because what came befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from twinlake.definitions.fingerprints import view_fingerprint
-from twinlake.definitions.times import DAY_US, format_instant, to_datetime
-from twinlake.definitions.types import decimal_scale, is_decimal
+from twinlake.definitions.times import format_instant
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
 from twinlake.kernel.asof import expired_at
+from twinlake.kernel.cells import to_python
 from twinlake.kernel.events import Queries
 from twinlake.kernel.measures import Measured
 from twinlake.kernel.opened import OpenedStates, compute_states, newest_event_us, open_states
@@ -30,7 +27,7 @@ from twinlake.kernel.shape import Shape
 from twinlake.kernel.views import ViewShape
 from twinlake.online.store import Key, OnlineRow, OnlineStore, OnlineTable
 
-PRESENT, NULL, MISSING, EXPIRED = "present", "null", "missing", "expired"
+PRESENT, NULL, MISSING, EXPIRED, ERROR = "present", "null", "missing", "expired", "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +36,15 @@ class Served:
 
     Attributes:
         value: The value; None unless the status is ``present``.
-        status: present, null, missing or expired.
+        status: present, null, missing or expired; of an on-demand feature also error.
         event_us: Event timestamp of the key's newest event; None where there is none.
+        message: What went wrong, where the status is ``error``.
     """
 
     value: Any
     status: str
     event_us: int | None
+    message: str | None = None
 
 
 @dataclass(frozen=True)
@@ -201,28 +200,4 @@ def _cells(measured: Measured, type_name: str) -> list[Any]:
     """Give answers as Python values of a feature's type."""
     if measured.values is None:
         raise StateError("a state does not hold a column that its view serves")
-    values = _of_type(measured.values, type_name)
-    valid = measured.valid.tolist()
-    return [value if ok else None for value, ok in zip(values, valid, strict=True)]
-
-
-def _of_type(values: npt.NDArray[Any], type_name: str) -> list[Any]:
-    if is_decimal(type_name):
-        scale = decimal_scale(type_name)
-        return [Decimal(int(value)).scaleb(-scale) for value in values]
-    return list(map(_CONVERSIONS.get(type_name, _same), values.tolist()))
-
-
-def _same(value: Any) -> Any:  # noqa: ANN401 (a cell of any type)
-    return value
-
-
-def _to_date(days: int) -> date:
-    return to_datetime(days * DAY_US).date()
-
-
-_CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
-    "boolean": bool,
-    "date": _to_date,
-    "timestamp": to_datetime,
-}
+    return to_python(measured.values, measured.valid, type_name)

@@ -41,13 +41,14 @@ def describe(step: Step) -> str:
     """Write one step as a line: a sign, what it is about, and what happens."""
     match step:
         case Register(kind, name, True):
-            return f"+ {kind:<8} {name:<28} register"
+            return f"+ {_named(kind, name)} register"
         case Register(kind, name, False, True):
-            return f"~ {kind:<8} {name:<28} change, with another meaning"
+            return f"~ {_named(kind, name)} change, with another meaning"
         case Register(kind, name):
-            return f"~ {kind:<8} {name:<28} change its text; no value changes"
+            return f"~ {_named(kind, name)} change its text; no value changes"
         case Unregister(kind, name):
-            return f"- {kind:<8} {name:<28} unregister; its tables stay until the next apply"
+            stays = "" if kind == "on-demand" else "; its tables stay until the next apply"
+            return f"- {_named(kind, name)} unregister{stays}"
         case CreateEventsTable(source):
             return f"+ table    {source:<28} create the events table"
         case CreateViewTables(_, table):
@@ -58,6 +59,10 @@ def describe(step: Step) -> str:
             return f"- tables   {table:<28} drop; no definition uses them"
         case _:
             assert_never(step)
+
+
+def _named(kind: str, name: str) -> str:
+    return f"{kind:<8} {name}".ljust(37)
 
 
 def _describe_pending(item: Pending) -> str:

@@ -11,6 +11,7 @@ from twinlake.definitions.documents import Definitions, to_document
 from twinlake.definitions.fingerprints import (
     SHORT_DIGITS,
     normal_sql,
+    on_demand_fingerprint,
     service_fingerprint,
     source_fingerprint,
     source_meaning,
@@ -37,6 +38,7 @@ KINDS = {
     "entity": "entities",
     "source": "sources",
     "view": "views",
+    "on-demand": "on_demand",
     "service": "services",
     "model": "models",
 }
@@ -143,6 +145,8 @@ def _meaning(definitions: Definitions, kind: str, name: str) -> Any:  # noqa: AN
         return (source_fingerprint(item), normal_sql(item.where or ""))
     if kind == "view":
         return view_fingerprint(item)
+    if kind == "on-demand":
+        return on_demand_fingerprint(item)
     if kind == "service":
         return service_fingerprint(item)
     return (service_fingerprint(item.service), item.label, tuple(item.spine_features))

@@ -13,10 +13,10 @@ from twinlake.definitions.times import Interval
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """An entity, source, view, service or model becomes known, or its text changes.
+    """An entity, source, view of either kind, service or model becomes known, or its text changes.
 
     Attributes:
-        kind: ``entity``, ``source``, ``view``, ``service`` or ``model``.
+        kind: ``entity``, ``source``, ``view``, ``on-demand``, ``service`` or ``model``.
         name: Its name.
         is_new: Whether it was not there before.
         changes_meaning: Whether values or verdicts may differ from now on.

@@ -81,6 +81,20 @@ COLUMNS = [
          "has 217 features; a row of 225 columns holds 216", "split the view"],
          edit=(FEATURES_OF_VIEW, many(217))),
 ]  # fmt: skip
+RATIO = "on_demand(inputs=[totals{}], outputs={{{}}}, name='ratio')({})"
+ON_DEMAND = [
+    Case(name, PLAN, ["on-demand view ratio", *told], edit=("features=[totals]",
+         f"features=[totals, __import__('twinlake').{RATIO.format(more, outputs, function)}]"))
+    for name, more, outputs, function, told in [
+        ("a lambda on demand", "", "'r': 'double'", "lambda f: f", ["a lambda has no text"]),
+        ("no function on demand", "", "'r': 'double'", "7", ["a int is no function", "with def"]),
+        ("unknown input", ".select('total')", "'r': 'double'", "len",
+         ["view totals", "has no feature 'total'", "features: last_amount"]),
+        ("output named as a feature", "", "'note': 'string'", "len", ["is the name of an input"]),
+        ("output type", "", "'r': 'binary'", "len", ["a function cannot give a binary"]),
+        ("no outputs", "", "", "len", ["has no outputs"]),
+    ]
+]  # fmt: skip
 TIMES = [
     Case("hop that does not divide", PLAN, ["view totals, window 7d", "no whole number of hops",
          "multiple of 2d"], edit=('hop="1d"', 'hop="2d"')),
@@ -136,7 +150,7 @@ PROJECTS = [
 ]  # fmt: skip
 
 
-@table(*COLUMNS, *TIMES, *NAMES, *PROJECTS)
+@table(*COLUMNS, *ON_DEMAND, *TIMES, *NAMES, *PROJECTS)
 def test_definitions_are_refused(case: Case, refuse: Refuse) -> None:
     refuse(case)
     refuse(replace(case, command=["apply"], edit=None, make=None))  # as spoilt as it is

@@ -28,9 +28,10 @@ from twinlake import (
     Files,
     Source,
 )
-from twinlake.definitions.checks import RESERVED_COLUMNS, RESERVED_PREFIXES, check, find_problems
+from twinlake.definitions.checks import check, find_problems
 from twinlake.definitions.expectations import BATCH_LEVEL, ROW_LEVEL
 from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.names import RESERVED_COLUMNS, RESERVED_PREFIXES
 from twinlake.definitions.resolution import view_features
 from twinlake.errors import DefinitionError, Problem
 from twinlake.online.store import OnlineTable

@@ -1,0 +1,42 @@
+"""Whether names are safe, and reading a declaration that may be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from twinlake.definitions.types import SAFE_NAME
+from twinlake.errors import Problem
+
+# Columns that every online row or training set carries beside keys and features.
+RESERVED_COLUMNS = frozenset(
+    {
+        "event_timestamp", "event_us", "known_us", "valid_until_us", "state", "write_us",
+        "is_deleted", "row_version",
+    }
+)  # fmt: skip
+RESERVED_PREFIXES = ("tl_", "sqlite_")
+T = TypeVar("T")
+_SAFE_HINT = "use a lower-case letter, then letters, digits and underscores, at most 48"
+
+
+def name_problems(place: str, name: str) -> Iterator[Problem]:
+    """Yield what is wrong with the name of a definition."""
+    if not SAFE_NAME.fullmatch(name):
+        yield Problem(place, f"{name!r} is no safe name", _SAFE_HINT)
+
+
+def online_name_problems(place: str, name: str) -> Iterator[Problem]:
+    """Yield what is wrong with a name that online tables carry."""
+    yield from name_problems(place, name)
+    if name.startswith(RESERVED_PREFIXES):
+        hint = f"choose a name that does not start with {' or '.join(RESERVED_PREFIXES)}"
+        yield Problem(place, f"{name!r} has a prefix that online stores keep for themselves", hint)
+
+
+def attempt(place: str, hint: str, read: Callable[[], T]) -> tuple[T | None, list[Problem]]:
+    """Read a declaration; give it, or None and the problem."""
+    try:
+        return read(), []
+    except ValueError as error:
+        return None, [Problem(place, str(error), hint)]

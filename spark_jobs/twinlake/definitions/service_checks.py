@@ -1,0 +1,178 @@
+"""Check what uses views: on-demand views, services and models."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from twinlake.definitions.names import (
+    RESERVED_COLUMNS,
+    attempt,
+    name_problems,
+    online_name_problems,
+)
+from twinlake.definitions.on_demand import NULLS, OnDemandView
+from twinlake.definitions.resolution import request_types
+from twinlake.definitions.services import FeatureService, Model
+from twinlake.definitions.types import canonical_type, is_decimal
+from twinlake.definitions.views import FeatureView
+from twinlake.errors import Problem
+
+
+def on_demand_problems(views: Mapping[str, FeatureView], view: OnDemandView) -> Iterator[Problem]:
+    """Yield what is wrong with an on-demand view.
+
+    Args:
+        views: The stored views, whose names it must not carry.
+        view: The on-demand view.
+    """
+    place = f"on-demand view {view.name}"
+    yield from name_problems(place, view.name)
+    if view.name in views:
+        yield Problem(place, "has the name of a feature view", "rename one of the two")
+    for found, hint in view.function.problems:
+        yield Problem(f"{place}, function {view.function.name}", found, hint)
+    if view.nulls not in NULLS:
+        yield Problem(f"{place}, nulls", f"{view.nulls!r} is unknown", f"use {' or '.join(NULLS)}")
+    if not view.inputs:
+        yield Problem(place, "has no inputs", 'list views, or Request(amount="double")')
+    if not view.outputs:
+        yield Problem(place, "has no outputs", 'give outputs={"ratio": "double"}')
+    if any(isinstance(item, OnDemandView) for item in view.inputs):
+        hint = "list the views that it reads, and call its function's own helper from both"
+        yield Problem(f"{place}, inputs", "reads another on-demand view", hint)
+    inputs = list(_input_names(view))
+    for read, names in view.reads():
+        yield from _unknown_features(place, read, names)
+    for name, count in Counter(inputs).items():
+        if count > 1:
+            yield Problem(
+                f"{place}, input {name}", f"is there {count} times", "select all but one away"
+            )
+    yield from _request_problems(view, place)
+    yield from _output_problems(view, place, set(inputs))
+
+
+def _input_names(view: OnDemandView) -> Iterator[str]:
+    for _, names in view.reads():
+        yield from names
+    yield from view.request
+
+
+def _unknown_features(place: str, view: FeatureView, names: tuple[str, ...]) -> Iterator[Problem]:
+    declared = [name for name, *_ in view.declared()]
+    for name in names:
+        if name not in declared:
+            yield Problem(
+                f"{place}, view {view.name}",
+                f"has no feature {name!r}",
+                f"features: {', '.join(declared)}",
+            )
+
+
+def _request_problems(view: OnDemandView, place: str) -> Iterator[Problem]:
+    keys = {key for read, _ in view.reads() for key in read.entity.join_keys}
+    for name, kind in view.request.items():
+        where = f"{place}, request field {name}"
+        yield from online_name_problems(where, name)
+        if name in RESERVED_COLUMNS or name in keys:
+            yield Problem(where, "is the name of a join key or reserved", "choose another")
+        hint = "use a type such as double, bigint or string"
+        known, problems = attempt(where, hint, partial(canonical_type, kind))
+        yield from problems
+        # A float that comes as a double would be another number in training than in serving.
+        if known in {"float", "binary"}:
+            yield Problem(where, f"a {known} cannot come with a request", hint)
+
+
+def _output_problems(view: OnDemandView, place: str, inputs: set[str]) -> Iterator[Problem]:
+    keys = {key for read, _ in view.reads() for key in read.entity.join_keys}
+    for name, kind in view.outputs.items():
+        where = f"{place}, feature {name}"
+        yield from online_name_problems(where, name)
+        if name in RESERVED_COLUMNS or name in keys:
+            yield Problem(where, "is the name of a join key or reserved", "choose another")
+        if name in inputs:
+            yield Problem(where, "is the name of an input", "choose another")
+        hint = "use double, bigint, boolean, string, date or timestamp"
+        known, problems = attempt(where, hint, partial(canonical_type, kind))
+        yield from problems
+        if known is not None and (known == "binary" or is_decimal(known)):
+            yield Problem(where, f"a function cannot give a {known}", hint)
+
+
+def service_problems(service: FeatureService) -> Iterator[Problem]:
+    """Yield what is wrong with a service."""
+    place = f"service {service.name}"
+    yield from name_problems(place, service.name)
+    names: Counter[str] = Counter()
+    for view, selected in service.parts():
+        if isinstance(view, OnDemandView):
+            for name in selected:
+                if name not in view.outputs:
+                    found = f"has no feature {name!r}"
+                    hint = f"features: {', '.join(view.outputs)}"
+                    yield Problem(f"{place}, on-demand view {view.name}", found, hint)
+        else:
+            yield from _unknown_features(place, view, selected)
+        names.update(selected)
+    if not names:
+        yield Problem(place, "has no features", "list views, or view.select(...)")
+    for name, count in names.items():
+        if count > 1:
+            yield Problem(
+                f"{place}, feature {name}", f"is there {count} times", "select all but one away"
+            )
+    yield from _clashes(service, place, set(names))
+
+
+def _clashes(service: FeatureService, place: str, taken: set[str]) -> Iterator[Problem]:
+    """What on-demand views read must not be mistaken for something else of the service."""
+    home: dict[str, str] = {}
+    selected = {(view.name, name) for view, names in service.selections() for name in names}
+    for view, names in service.needed():
+        for name in names:
+            other = home.setdefault(name, view.name)
+            hidden = (view.name, name) not in selected
+            if other != view.name or (hidden and name in taken):
+                found = f"view {view.name} has a feature of this name, which is read on demand"
+                yield Problem(f"{place}, feature {name}", found, "rename one of the two")
+    keys = {key for view, _ in service.needed() for key in view.entity.join_keys}
+    types: dict[str, str] = {}
+    for asking in service.on_demand():
+        for name, kind in asking.request.items():
+            where = f"{place}, request field {name}"
+            if name in taken or name in home or name in keys:
+                yield Problem(where, "is a feature or a join key of the service", "rename one")
+            known = attempt(where, "", partial(request_types, {name: kind}))[0]
+            if known and types.setdefault(name, known[name]) != known[name]:
+                found = f"is a {types[name]} and a {known[name]}"
+                yield Problem(where, found, "declare the same type in all on-demand views")
+
+
+def model_problems(model: Model) -> Iterator[Problem]:
+    """Yield what is wrong with a model."""
+    place = f"model {model.name}"
+    yield from name_problems(place, model.name)
+    features = model.service.feature_names()
+    for label, name in model.baselines.items():
+        if name not in features and name not in model.spine_features:
+            yield Problem(
+                f"{place}, baseline {label}",
+                f"{name!r} is no feature of service {model.service.name}",
+                f"features: {', '.join(features)}",
+            )
+    for name in (*model.spine_features, model.label):
+        if name in features:
+            yield Problem(
+                f"{place}, spine column {name}",
+                "is a feature of the service",
+                "rename one of the two",
+            )
+    if not 0 < model.test_fraction < 1:
+        yield Problem(
+            f"{place}, test_fraction", f"is {model.test_fraction}", "use a share such as 0.2"
+        )
+    if model.rounds < 1:
+        yield Problem(f"{place}, rounds", f"is {model.rounds}", "use at least 1")
