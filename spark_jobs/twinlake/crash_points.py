@@ -43,6 +43,7 @@ NAMES = (
     "streaming.judged",
     "streaming.committed",
     "streaming.written_down",
+    "streaming.scored",
     "streaming.online_written",
     "streaming.rows_appended",
     "streaming.published",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,29 @@ from twinlake.cli.layout import table
 from twinlake.errors import InputError
 
 
+def stream_options(command: Any) -> Any:  # noqa: ANN401 (click's decorators are untyped functions)
+    """Add the options of what streams."""
+    options = (
+        click.option("--once", is_flag=True, help="Take what is there, and end."),
+        click.option("--supervise", is_flag=True, help="Begin again after failures, ever later."),
+        click.option(
+            "--max-records", type=click.IntRange(1), help="Most records in a batch of a topic."
+        ),
+        click.option(
+            "--max-files", type=click.IntRange(1), help="Most files in a batch of a folder."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("views", nargs=-1)
-@click.option("--once", is_flag=True, help="Take what is there, and end.")
-@click.option("--max-records", type=click.IntRange(1), help="Most records in a batch of a topic.")
-@click.option("--max-files", type=click.IntRange(1), help="Most files in a batch of a folder.")
+@stream_options
 @json_option
 @pass_context
-def stream(
-    context: Context,
-    views: tuple[str, ...],
-    max_records: int | None,
-    max_files: int | None,
-    *,
-    once: bool,
-) -> None:
+def stream(context: Context, views: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """Land what arrives and keep VIEWS fresh, offline and online, until told to stop.
 
     Without names: the views with publish="stream". Ctrl-C or SIGTERM ends it after the batch at
@@ -35,32 +44,40 @@ def stream(
     with context.open() as project:
         for view in views:  # a wrong name is told before anything heavy is loaded
             project.view(view)
-        done = run(context, project, views, once=once, records=max_records, files=max_files)
-    document = {"sources": {name: progress_document(one) for name, one in done.items()}}
-    heads = ("source", "batches", "read", "accepted", "duplicate", "quarantined")
-    rows = [
-        (name, one.batches, one.read, one.accepted, one.duplicate, one.quarantined)
-        for name, one in done.items()
-    ]
-    views_heads = ("view", "feature rows", "online rows")
-    view_rows = [
-        (name, count, one.online_rows[name])
-        for one in done.values()
-        for name, count in one.feature_rows.items()
-    ]
-    context.answer(f"{table(heads, rows)}\n\n{table(views_heads, view_rows)}", document)
+        done = run(context, project, views, {}, **options)
+    context.answer(streamed_text(done), streamed_document(done))
+
+
+@click.command()
+@click.argument("model")
+@click.option("--topic", help="Also send predictions to this topic.")
+@stream_options
+@json_option
+@pass_context
+def score(context: Context, model: str, topic: str | None, **options: Any) -> None:  # noqa: ANN401
+    """Stream, and score each event with MODEL, with windows that contain the event.
+
+    Lands what arrives and keeps the views with publish="stream" fresh, as `stream` does;
+    predictions go to a Delta table.
+    """
+    with context.open() as project:
+        project.model(model)
+        done = run(context, project, (), {model: topic}, **options)
+    context.answer(streamed_text(done), streamed_document(done))
 
 
 def run(
     context: Context,
     project: Any,  # noqa: ANN401 (imported when used)
     views: tuple[str, ...],
+    models: Mapping[str, str | None],
     *,
     once: bool,
-    records: int | None,
-    files: int | None,
+    supervise: bool,
+    max_records: int | None,
+    max_files: int | None,
 ) -> dict[str, Any]:
-    """Stream until a signal comes; shared with the script."""
+    """Stream until a signal comes; shared with the scripts."""
     import signal
     import threading
     from dataclasses import replace
@@ -69,33 +86,60 @@ def run(
     from twinlake.lake.streams import Limits
 
     limits = Limits()
-    if records is not None:
-        limits = replace(limits, records=records)
-    if files is not None:
-        limits = replace(limits, files=files)
+    if max_records is not None:
+        limits = replace(limits, records=max_records)
+    if max_files is not None:
+        limits = replace(limits, files=max_files)
     stopped = threading.Event()
-    before = {
-        kind: signal.signal(kind, lambda *_: stopped.set())
-        for kind in (signal.SIGTERM, signal.SIGINT)
-    }
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    before = {kind: signal.signal(kind, lambda *_: stopped.set()) for kind in kinds}
 
     def told(name: str, progress: Any) -> None:  # noqa: ANN401
         context.tell(f"{name}: {progress.accepted:,} accepted in {progress.batches:,} batches")
 
+    how = streaming.supervised if supervise else streaming.stream
     try:
-        return streaming.stream(
-            project, views, once=once, limits=limits, stopped=stopped, after_batch=told
+        return how(
+            project,
+            views,
+            once=once,
+            limits=limits,
+            stopped=stopped,
+            after_batch=told,
+            models=models,
         )
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
 
 
-def progress_document(progress: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
-    """Write down what a stream did, for people and programs alike."""
+def streamed_document(done: Mapping[str, Any]) -> dict[str, Any]:
+    """Write down what streams did, for people and programs alike."""
     from dataclasses import asdict
 
-    return asdict(progress)
+    return {"sources": {name: asdict(progress) for name, progress in done.items()}}
+
+
+def streamed_text(done: Mapping[str, Any]) -> str:
+    """Lay out what streams did."""
+    heads = ("source", "batches", "read", "accepted", "duplicate", "quarantined")
+    rows = [(name, *(getattr(one, head) for head in heads[1:])) for name, one in done.items()]
+    parts = [table(heads, rows)]
+    views = [
+        (name, count, one.online_rows[name])
+        for one in done.values()
+        for name, count in one.feature_rows.items()
+    ]
+    if views:
+        parts.append(table(("view", "feature rows", "online rows"), views))
+    scored = [
+        (name, counts.predictions, counts.positive, counts.unscored)
+        for one in done.values()
+        for name, counts in one.scored.items()
+    ]
+    if scored:
+        parts.append(table(("model", "predictions", "positive", "unscored"), scored))
+    return "\n\n".join(parts)
 
 
 @click.command()
@@ -172,4 +216,4 @@ def _counted(source: str, done: dict[str, Any]) -> str:
     return table(heads, [(source, *(done[head] for head in heads[1:]))])
 
 
-COMMANDS = (stream, push, quarantine)
+COMMANDS = (stream, score, push, quarantine)

@@ -235,5 +235,6 @@ def _model_document(model: Model) -> dict[str, Any]:
         "parameters": dict(model.parameters),
         "rounds": model.rounds,
         "test_fraction": model.test_fraction,
+        "threshold": model.threshold,
         "description": model.description,
     }

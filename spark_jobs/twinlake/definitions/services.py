@@ -85,6 +85,7 @@ class Model:
         parameters: XGBoost's parameters.
         rounds: How many trees at most.
         test_fraction: The last part of time that is held out.
+        threshold: A forecast above it counts as positive.
         description: For people; no part of the meaning.
     """
 
@@ -96,4 +97,5 @@ class Model:
     parameters: Mapping[str, str | int | float] = field(default_factory=dict)
     rounds: int = 200
     test_fraction: float = 0.2
+    threshold: float | None = None
     description: str = ""

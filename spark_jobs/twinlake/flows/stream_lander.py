@@ -9,7 +9,7 @@ lander left is finished before a new one goes on, by the same code that batch jo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from twinlake.flows.landing import recover, stream_landing
 from twinlake.flows.project import Project
 from twinlake.flows.publishing import catch_up
 from twinlake.flows.stream_publishing import NewEvents, StreamPublisher
+from twinlake.flows.stream_scoring import Scored, StreamScorer, extra_columns
 from twinlake.lake import stream_batches, tables
 from twinlake.registry.state import Landing
 
@@ -49,6 +50,7 @@ class Progress:
         read, accepted, duplicate, quarantined: Rows by verdict.
         feature_rows, online_rows: By view.
         slow_batches: Publications that were computed from the lake.
+        scored: By model.
     """
 
     batches: int = 0
@@ -59,6 +61,7 @@ class Progress:
     feature_rows: dict[str, int] = field(default_factory=dict)
     online_rows: dict[str, int] = field(default_factory=dict)
     slow_batches: int = 0
+    scored: dict[str, Scored] = field(default_factory=dict)
 
 
 class SourceLander:
@@ -69,13 +72,19 @@ class SourceLander:
         source: The source.
         views: The views to publish.
         by: What others are told who want to land too.
+        models: The models that score the source's events, each with the topic of its predictions.
 
     Raises:
         StateError: Another process lands the source or publishes one of the views.
     """
 
     def __init__(
-        self, project: Project, source: Source, views: Sequence[FeatureView], by: str
+        self,
+        project: Project,
+        source: Source,
+        views: Sequence[FeatureView],
+        by: str,
+        models: Mapping[str, str | None] | None = None,
     ) -> None:
         self.project = project
         self.source = source
@@ -88,12 +97,16 @@ class SourceLander:
             view for view in applied.definitions.views.values() if view.source.name == source.name
         ]
         self._views = list(views)
+        self._models = [(project.model(name), topic) for name, topic in (models or {}).items()]
+        self._extra = extra_columns([model for model, _ in self._models])
         self._locks = ExitStack()
         try:
             places = project.places
             self._locks.enter_context(places.exclusively("lander", source.name, by))
             for view in views:
                 self._locks.enter_context(places.exclusively("publisher", view.name, by))
+            for name in models or {}:
+                self._locks.enter_context(places.exclusively("scorer", name, by))
             self.catch_up()
         except BaseException:
             self.close()
@@ -119,9 +132,14 @@ class SourceLander:
         since_us = self._since_us()
         self._claims = stream_batches.load_claims(spark, self._path, self.source, since_us)
         self._recent = stream_batches.load_recent(
-            spark, self._path, self.source, self.all_views, since_us
+            spark, self._path, self.source, self.all_views, since_us, self._extra
         )
         self._publishers = [StreamPublisher(self.project, view) for view in self._views]
+        self._scorers = [
+            StreamScorer(self.project, model, self._version, topic) for model, topic in self._models
+        ]
+        for scorer in self._scorers:
+            self._count_scored(scorer.model.name, scorer.catch_up(self._recent))
 
     def _since_us(self) -> int:
         if self._clock_us is None:
@@ -195,7 +213,7 @@ class SourceLander:
         self._version = max(version, commit.version)
         self.project.landings(self.source.name).go_on(landing)
         self._count(landing)
-        return landing, stream_batches.taking_part(batch, self.all_views)
+        return landing, stream_batches.taking_part(batch, self.all_views, self._extra)
 
     def _count(self, landing: Landing) -> None:
         told = self.progress
@@ -210,14 +228,24 @@ class SourceLander:
     def _publish(self, landing: Landing, happened: pa.Table) -> None:
         self._recent.add(happened)
         new = NewEvents(landing.version, landing.landed_us or 0, happened)
+        for scorer in self._scorers:
+            self._count_scored(scorer.model.name, scorer.take(new, self._recent))
         for publisher in self._publishers:
-            done = publisher.publish(new, self._recent)
+            done = publisher.take(new, self._recent)
             name = publisher.view.name
             told = self.progress
             told.feature_rows[name] = told.feature_rows.get(name, 0) + done.feature_rows
             told.online_rows[name] = told.online_rows.get(name, 0) + done.online_rows
             told.slow_batches += done.is_slow
         self._let_go()
+
+    def _count_scored(self, model: str, done: Scored) -> None:
+        before = self.progress.scored.get(model, Scored())
+        self.progress.scored[model] = Scored(
+            before.predictions + done.predictions,
+            before.positive + done.positive,
+            before.unscored + done.unscored,
+        )
 
     def _let_go(self) -> None:
         """Let go of what no batch in time needs, now and then."""

@@ -80,7 +80,7 @@ class StreamPublisher:
         # What stays the same from batch to batch is asked for once.
         self._folding = publishing.folding_of(project, view, self._version, self._version, 0)
 
-    def publish(self, new: NewEvents, recent: RecentEvents) -> Published:
+    def take(self, new: NewEvents, recent: RecentEvents) -> Published:
         """Publish a batch that ``recent`` holds already."""
         if not new.events.num_rows:
             # Nothing changes but what the rows reflect, which the next batch says too.
@@ -116,7 +116,7 @@ class StreamPublisher:
         """Give the events that the batch's rows depend on; None where they reach further back."""
         reach_us = self._shape.longest_us + (self.view.hop_us or 0) or 1
         earliest_us = pc.min(new.events.column("event_us")).as_py()
-        if recent.since_us != MIN_US and earliest_us - reach_us < recent.since_us:
+        if recent.is_cut and earliest_us - reach_us < recent.since_us:
             return None
         keys = list(self._shape.keys)
         relevant = recent.of_keys(distinct_keys(new.events, keys))

@@ -6,20 +6,22 @@ Between two batches the lander carries out what others ask of it, see ``flows.re
 from __future__ import annotations
 
 import threading
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView
-from twinlake.errors import InputError, StateError
+from twinlake.errors import CheckFailed, InputError, StateError
 from twinlake.flows.project import Project
 from twinlake.flows.requests import STREAM
 from twinlake.flows.stream_inputs import Input
 from twinlake.flows.stream_lander import Progress, SourceLander
 from twinlake.flows.stream_requests import carry_out
+from twinlake.flows.stream_scoring import scored_source
 from twinlake.lake import streams
 from twinlake.registry.inbox import Inbox
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 # How often the end of a stream and requests to it are looked for.
 _LOOK_S = 0.1
+# How long to wait after a failure: twice as long each time, and from the first once it ran a while.
+_FIRST_WAIT_S, _LAST_WAIT_S, _LONG_ENOUGH_S = 1.0, 60.0, 300.0
 
 
 class SourceStream:
@@ -39,6 +43,7 @@ class SourceStream:
         views: The views to publish.
         limits: How much a batch takes in.
         after_batch: Is told after each batch.
+        models: The models that score the source's events, each with the topic of its predictions.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class SourceStream:
         views: Sequence[FeatureView],
         limits: streams.Limits,
         after_batch: Callable[[Progress], None],
+        models: Mapping[str, str | None],
     ) -> None:
         self.project = project
         self.source = source
@@ -58,7 +64,7 @@ class SourceStream:
         self._is_stopping = False
         self._failure: Exception | None = None
         self._query: Any = None
-        self._lander = SourceLander(project, source, views, STREAM)
+        self._lander = SourceLander(project, source, views, STREAM, models)
 
     @property
     def progress(self) -> Progress:
@@ -154,6 +160,7 @@ def stream(
     limits: streams.Limits | None = None,
     stopped: threading.Event | None = None,
     after_batch: Callable[[str, Progress], None] | None = None,
+    models: Mapping[str, str | None] | None = None,
 ) -> dict[str, Progress]:
     """Stream views until told to stop, or until all that is there was taken.
 
@@ -164,6 +171,7 @@ def stream(
         limits: How much a batch takes in.
         stopped: Set it to end after the batches at hand.
         after_batch: Is told after each batch, by the name of its source.
+        models: Models that score events, each with the topic that its predictions go to.
 
     Returns:
         What was done, by source.
@@ -173,6 +181,7 @@ def stream(
         StateError: Another process lands a source or publishes a view.
     """
     views = _chosen(project, names)
+    scoring = {name: scored_source(project.model(name)).name for name in models or {}}
     sources = {view.source.name: view.source for view in views}
     told = after_batch or (lambda _name, _progress: None)
     running: list[SourceStream] = []
@@ -180,8 +189,9 @@ def stream(
         for name, source in sources.items():
             of_source = [view for view in views if view.source.name == name]
             after = partial(told, name)
+            scored = {m: topic for m, topic in (models or {}).items() if scoring[m] == name}
             running.append(
-                SourceStream(project, source, of_source, limits or streams.Limits(), after)
+                SourceStream(project, source, of_source, limits or streams.Limits(), after, scored)
             )
         for one in running:
             one.start(once=once)
@@ -194,6 +204,44 @@ def stream(
         for one in running:
             one.stop()
     return {one.source.name: one.progress for one in running}
+
+
+def supervised(
+    project: Project,
+    names: Sequence[str] = (),
+    *,
+    stopped: threading.Event,
+    **options: Any,  # noqa: ANN401 (those of stream)
+) -> dict[str, Progress]:
+    """Stream, and begin again after failures of the environment, each time later.
+
+    What is wrong with the project is not mended by waiting, and ends it.
+
+    Args:
+        project: The project.
+        names: Which views.
+        stopped: Set it to end.
+        options: As ``stream`` takes them.
+    """
+    wait_s = _FIRST_WAIT_S
+    while True:
+        began = time.monotonic()
+        try:
+            return stream(project, names, stopped=stopped, **options)
+        except (InputError, CheckFailed):
+            raise
+        except StateError as error:
+            if "definitions" not in error.message:
+                raise
+            project.tell(f"{error.message}; beginning again")
+        except Exception as error:
+            if time.monotonic() - began > _LONG_ENOUGH_S:
+                wait_s = _FIRST_WAIT_S
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            project.tell(f"the stream failed: {first}; beginning again in {wait_s:.0f} s")
+        if stopped.wait(wait_s):
+            return {}
+        wait_s = min(2 * wait_s, _LAST_WAIT_S)
 
 
 def _chosen(project: Project, names: Sequence[str]) -> list[FeatureView]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twinlake.definitions.times import MIN_US
 from twinlake.lake import arrays
 
 IntArray = npt.NDArray[np.int64]
@@ -51,6 +52,18 @@ class RecentEvents:
         ]
         held = [piece for piece in held if piece.num_rows]
         self._pieces = [pa.concat_tables(held).combine_chunks()] if held else []
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there may be events before those held."""
+        return self.since_us != MIN_US
+
+    def after_version(self, version: int) -> pa.Table | None:
+        """Give the events held that were landed after an ingest version."""
+        if not self._pieces:
+            return None
+        found = [p.filter(pc.greater(p.column("version"), version)) for p in self._pieces]
+        return pa.concat_tables(found).combine_chunks()
 
     def of_keys(self, keys: pa.Table) -> pa.Table | None:
         """Give the events of keys; None where nothing is held.

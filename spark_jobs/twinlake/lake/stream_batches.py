@@ -262,8 +262,15 @@ def append_arrow(
         file.unlink(missing_ok=True)
 
 
-def taking_part(batch: pa.Table, views: Sequence[FeatureView]) -> pa.Table:
+def taking_part(
+    batch: pa.Table, views: Sequence[FeatureView], extra: Sequence[str] = ()
+) -> pa.Table:
     """Give the accepted events of a numbered batch that take part in features.
+
+    Args:
+        batch: The batch.
+        views: What reads it.
+        extra: Further columns to hold, as those that views read.
 
     Returns:
         What ``feature_rows.relevant_events`` gives, with the keys and columns of all views.
@@ -271,7 +278,7 @@ def taking_part(batch: pa.Table, views: Sequence[FeatureView]) -> pa.Table:
     accepted = pc.equal(batch.column("_verdict"), events.ACCEPTED)
     chosen = batch.filter(pc.and_(accepted, batch.column(_COUNTS)))
     keys = dict.fromkeys(key for view in views for key in view.entity.join_keys)
-    columns = dict.fromkeys(name for view in views for name in needed_columns(view))
+    columns = dict.fromkeys([*(n for view in views for n in needed_columns(view)), *extra])
     found = {key: chosen.column(key) for key in keys}
     found["event_us"] = chosen.column("_event_timestamp").cast(pa.int64())
     found["known_us"] = chosen.column("_known_timestamp").cast(pa.int64())
@@ -282,13 +289,18 @@ def taking_part(batch: pa.Table, views: Sequence[FeatureView]) -> pa.Table:
 
 
 def load_recent(
-    spark: SparkSession, path: Path, source: Source, views: Sequence[FeatureView], since_us: int
+    spark: SparkSession,
+    path: Path,
+    source: Source,
+    views: Sequence[FeatureView],
+    since_us: int,
+    extra: Sequence[str] = (),
 ) -> RecentEvents:
     """Read the events after a moment that take part in features of some views."""
     recent = RecentEvents(since_us)
     frame = events.accepted(spark, path, source).where(_after(since_us))
     keys = dict.fromkeys(key for view in views for key in view.entity.join_keys)
-    columns = dict.fromkeys(name for view in views for name in needed_columns(view))
+    columns = dict.fromkeys([*(n for view in views for n in needed_columns(view)), *extra])
     listed = frame.select(
         *keys,
         F.unix_micros("_event_timestamp").alias("event_us"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -56,6 +57,41 @@ def load_model(
     booster = xgb.Booster()
     booster.load_model(bytearray(model))
     return booster
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version of a model that is in use.
+
+    Attributes:
+        booster: The model.
+        version: Its number in the registry.
+        features: The columns that it takes, in order.
+    """
+
+    booster: xgb.Booster
+    version: int
+    features: tuple[str, ...]
+
+
+def load_champion(store: TrackingStore, name: str, alias: str = "champion") -> Champion:
+    """Load the version of a model that an alias names.
+
+    Raises:
+        InputError: There is no such model or alias.
+        StateError: The file is not the one that was registered.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with mlflow_at(store.uri) as client:
+        try:
+            version = int(client.get_model_version_by_alias(name, alias).version)
+        except MlflowException as error:
+            raise InputError(
+                f"model {name} has no {alias}: {error.message}", hint=f"run `twinlake train {name}`"
+            ) from error
+    booster = load_model(store, name, version=version)
+    return Champion(booster, version, tuple(booster.feature_names or ()))
 
 
 def stored_model(location: str, folder: str, tracking_uri: str) -> bytes:

@@ -4,6 +4,7 @@ STATE/registry landings publications receipts locks   JSON documents
 STATE/lake/events/SOURCE                              events tables
 STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
 STATE/lake/training_sets/SERVICE__ID                  training sets
+STATE/lake/predictions/MODEL                          what models said of events in the stream
 STATE/spines/CONTENT.parquet                          spines that came from memory
 STATE/data_docs/SOURCE/BATCH                          what Great Expectations says of a batch
 STATE/streams/SOURCE                                  where a stream goes on after a restart
@@ -68,6 +69,10 @@ class Places:
     def training_set(self, name: str) -> Path:
         """One training set."""
         return self.state / "lake" / "training_sets" / name
+
+    def predictions(self, model: str) -> Path:
+        """What a model said of events in the stream."""
+        return self.state / "lake" / "predictions" / model
 
     @property
     def spines(self) -> Path:
