@@ -24,7 +24,7 @@ from twinlake.cli.streams import run, stream_options, streamed_document
 @click.option("--topic", help="Also send predictions to this topic.")
 @stream_options
 @pass_context
-def score(context: Context, model: str, topic: str | None, **options: Any) -> None:  # noqa: ANN401
+def score(context: Context, /, model: str, topic: str | None, **options: Any) -> None:  # noqa: ANN401
     """Score events with MODEL until told to stop."""
     with open_project(context) as project:
         done = run(context, project, (), {model: topic}, **options)

@@ -23,7 +23,7 @@ from twinlake.cli.streams import run, stream_options, streamed_document
 @click.argument("views", nargs=-1)
 @stream_options
 @pass_context
-def stream(context: Context, views: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
+def stream(context: Context, /, views: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """Stream VIEWS (by default those with publish="stream") until told to stop."""
     with open_project(context) as project:
         done = run(context, project, views, {}, **options)

@@ -35,7 +35,7 @@ def stream_options(command: Any) -> Any:  # noqa: ANN401 (click's decorators are
 @stream_options
 @json_option
 @pass_context
-def stream(context: Context, views: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
+def stream(context: Context, /, views: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """Land what arrives and keep VIEWS fresh, offline and online, until told to stop.
 
     Without names: the views with publish="stream". Ctrl-C or SIGTERM ends it after the batch at
@@ -54,7 +54,7 @@ def stream(context: Context, views: tuple[str, ...], **options: Any) -> None:  #
 @stream_options
 @json_option
 @pass_context
-def score(context: Context, model: str, topic: str | None, **options: Any) -> None:  # noqa: ANN401
+def score(context: Context, /, model: str, topic: str | None, **options: Any) -> None:  # noqa: ANN401
     """Stream, and score each event with MODEL, with windows that contain the event.
 
     Lands what arrives and keeps the views with publish="stream" fresh, as `stream` does;
