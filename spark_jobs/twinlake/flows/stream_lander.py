@@ -39,6 +39,7 @@ _SLACK_US = 3_600_000_000
 _EVERYTHING = (MIN_US, MAX_US)
 # A request that was carried out by a lander that died is among the newest commits.
 _LOOKED_BACK = 50
+_MOST_NOTED = 10_000
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Progress:
         feature_rows, online_rows: By view.
         slow_batches: Publications that were computed from the lake.
         scored: By model.
+        readable_us: When the newest batches could be read online, by ingest version.
     """
 
     batches: int = 0
@@ -62,6 +64,13 @@ class Progress:
     online_rows: dict[str, int] = field(default_factory=dict)
     slow_batches: int = 0
     scored: dict[str, Scored] = field(default_factory=dict)
+    readable_us: dict[int, int] = field(default_factory=dict)
+
+    def note_readable(self, version: int, at_us: int) -> None:
+        """Note when a batch could be read online; of the oldest ones nothing is kept."""
+        self.readable_us[version] = max(at_us, self.readable_us.get(version, at_us))
+        if len(self.readable_us) > _MOST_NOTED:
+            del self.readable_us[next(iter(self.readable_us))]
 
 
 class SourceLander:
@@ -237,6 +246,8 @@ class SourceLander:
             told.feature_rows[name] = told.feature_rows.get(name, 0) + done.feature_rows
             told.online_rows[name] = told.online_rows.get(name, 0) + done.online_rows
             told.slow_batches += done.is_slow
+            if done.readable_us is not None:
+                told.note_readable(new.version, done.readable_us)
         self._let_go()
 
     def _count_scored(self, model: str, done: Scored) -> None:

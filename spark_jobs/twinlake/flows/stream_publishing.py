@@ -50,11 +50,13 @@ class Published:
 
     Attributes:
         feature_rows, online_rows: How many were written.
+        readable_us: When all of its rows could be read online; None where there were none.
         is_slow: Whether it was computed from the lake.
     """
 
     feature_rows: int
     online_rows: int
+    readable_us: int | None = None
     is_slow: bool = False
 
 
@@ -89,6 +91,7 @@ class StreamPublisher:
         if relevant is None:
             return self._publish_from_lake(new)
         online_rows = self._write_online(new, relevant)
+        readable_us = self.project.now_us()
         reached("streaming.online_written")
         rows = self._feature_rows(new, relevant)
         commit = self._append(rows, new.version)
@@ -110,7 +113,7 @@ class StreamPublisher:
         )
         self.project.publications(self.view.name).go_on(done)
         self._version = new.version
-        return Published(commit.rows, online_rows)
+        return Published(commit.rows, online_rows, readable_us)
 
     def _relevant(self, new: NewEvents, recent: RecentEvents) -> pa.Table | None:
         """Give the events that the batch's rows depend on; None where they reach further back."""
@@ -129,7 +132,8 @@ class StreamPublisher:
         self._version = new.version
         if done is None:
             return Published(0, 0, is_slow=True)
-        return Published(done.feature_rows, done.online_rows, is_slow=True)
+        now_us = self.project.now_us()
+        return Published(done.feature_rows, done.online_rows, now_us, is_slow=True)
 
     def _write_online(self, new: NewEvents, relevant: pa.Table) -> int:
         write_us = publishing.checked_write_us(self.project, new.version_us)
