@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from twinlake.definitions.sources import DeltaTable, Source
 from twinlake.errors import InputError, StateError
+from twinlake.flows.kafka_topics import Topics
 from twinlake.flows.project import Project
 from twinlake.lake import events, streams, tables
 
@@ -72,6 +73,7 @@ class Input:
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             return streams.read_folder(spark, self._folder, self._limits)
+        self._refuse_other_topic()
         starting = None
         if is_new:
             path = self._project.places.events(self._source.name)
@@ -79,6 +81,21 @@ class Input:
         servers = ",".join(self._project.settings.stream_bootstrap)
         options = {"kafka.bootstrap.servers": servers}
         return streams.read_topic(spark, self._kafka.topic, options, starting, self._limits)
+
+    def _refuse_other_topic(self) -> None:
+        """Refuse a topic that was made anew: its offsets begin at 0 once more, and mean others."""
+        topic, folder = self._kafka.topic, self._project.places.stream(self._source.name)
+        identity = Topics(self._project.settings.stream_bootstrap).identity(topic)
+        noted = folder / "topic"
+        if not noted.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            noted.write_text(identity)
+        elif noted.read_text() != identity:
+            raise StateError(
+                f"topic {topic} was made anew since source {self._source.name} was read last: "
+                "records that were not read by then are lost",
+                hint=f"remove {folder} to read the new topic from its beginning",
+            )
 
     def rows(self, frame: DataFrame) -> DataFrame:
         """Give a batch of the stream as rows of the source's schema, each with its place."""

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from twinlake.errors import EnvironmentFailure
+from twinlake.flows.kafka_topics import Topics
 from twinlake.flows.project import Project
 
 _DELIVERY_S = 60
@@ -101,6 +102,7 @@ class TopicOutput:
         if self._producer is None:
             from confluent_kafka import Producer
 
+            Topics(self._servers).ensure(self._topic)
             self._producer = Producer(
                 {
                     "bootstrap.servers": ",".join(self._servers),

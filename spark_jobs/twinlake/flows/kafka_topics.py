@@ -1,0 +1,96 @@
+"""Topics of Kafka, as somebody looks at them before a stream begins: there, and the same as before.
+
+Everything else that reads or writes a topic speaks of records only; here its failures get the
+messages that a user can act on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from twinlake.errors import EnvironmentFailure, StateError
+
+Result = TypeVar("Result")
+
+_ANSWER_S = 15
+_PARTITIONS = 4
+
+
+class Topics:
+    """The topics of some servers.
+
+    Args:
+        servers: Each ``host:port``.
+    """
+
+    def __init__(self, servers: Sequence[str]) -> None:
+        self._servers = ",".join(servers)
+        self._client: Any = None
+
+    def _admin(self) -> Any:  # noqa: ANN401 (imported when used)
+        if self._client is None:
+            from confluent_kafka.admin import AdminClient
+
+            # What goes wrong is told by an error, once.
+            self._client = AdminClient({"bootstrap.servers": self._servers, "log_level": 2})
+        return self._client
+
+    def _ask(self, question: Callable[[], Result]) -> Result:
+        from confluent_kafka import KafkaException
+
+        try:
+            return question()
+        except KafkaException as error:
+            raise EnvironmentFailure(
+                f"Kafka at {self._servers} does not answer: {error.args[0].str()}",
+                hint="is it up? `bootstrap/stack status`; [stream] bootstrap says where it is",
+            ) from error
+
+    def names(self) -> set[str]:
+        """Give the names of all topics.
+
+        Raises:
+            EnvironmentFailure: No server answers.
+        """
+        found = self._ask(lambda: self._admin().list_topics(timeout=_ANSWER_S))
+        return set(found.topics)
+
+    def identity(self, name: str) -> str:
+        """Give the id that Kafka gave a topic when it was made.
+
+        Raises:
+            StateError: There is no such topic.
+            EnvironmentFailure: No server answers.
+        """
+        if name not in self.names():
+            raise StateError(
+                f"there is no topic {name} at {self._servers}",
+                hint="it is made by whoever sends to it first; is the name right?",
+            )
+        from confluent_kafka import TopicCollection
+
+        asked = self._admin().describe_topics(TopicCollection([name]), request_timeout=_ANSWER_S)
+        given = self._ask(asked[name].result).topic_id
+        return f"{given.get_most_significant_bits():x}{given.get_least_significant_bits():x}"
+
+    def ensure(self, name: str) -> None:
+        """Make a topic where it is not there.
+
+        Raises:
+            EnvironmentFailure: No server answers, or it refuses.
+        """
+        if name in self.names():
+            return
+        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka.admin import NewTopic
+
+        made = self._admin().create_topics([NewTopic(name, _PARTITIONS)], request_timeout=_ANSWER_S)
+        try:
+            made[name].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another was faster
+                raise EnvironmentFailure(
+                    f"topic {name} cannot be made at {self._servers}: {error.args[0].str()}",
+                    hint="make it, or let this user make topics",
+                ) from error
