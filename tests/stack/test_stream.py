@@ -116,7 +116,7 @@ def test_records_become_rows_of_both_stores(command: Command, day: pa.Table, kaf
 
 def test_new_feature_rows_are_sent_to_their_topic(command: Command, kafka: str) -> None:
     records = [m for part in received(kafka, "ccdesttopic", COUNT) for m in part]
-    values = [json.loads(record.value()) for record in records]
+    values = [json.loads(record.value() or b"") for record in records]
     assert len(values) >= COUNT
     assert set(values[0]) == {"cc_num", "event_timestamp", "num_10m", "avg_10m"}
     assert {record.key() for record in records} == {str(v["cc_num"]).encode() for v in values}

@@ -201,7 +201,7 @@ class SourceLander:
             "counts": {name: getattr(counts, name) for name in counts.__slots__},
             **origin,
         }
-        stream_batches.append(
+        commit = stream_batches.append(
             self.project.spark,
             self._path,
             self.source,
@@ -211,13 +211,6 @@ class SourceLander:
             scratch=self.project.places.new_scratch(),
         )
         reached("streaming.committed")
-        commit = tables.commit_in_session(self.project.spark, self._path)
-        if commit.metadata != metadata:
-            raise StateError(
-                f"batch {named} of {self.source.name} was not committed: another process wrote "
-                f"version {version}",
-                hint="start the stream again; it goes on where that one ended",
-            )
         landing = stream_landing(metadata, commit.time_us)
         self._version = max(version, commit.version)
         self.project.landings(self.source.name).go_on(landing)

@@ -17,7 +17,6 @@ from twinlake.crash_points import reached
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.times import MAX_US, MIN_US
 from twinlake.definitions.views import FeatureView
-from twinlake.errors import StateError
 from twinlake.flows import publishing
 from twinlake.flows.project import Project, view_table
 from twinlake.flows.stream_outputs import TopicOutput
@@ -155,7 +154,7 @@ class StreamPublisher:
     def _append(self, rows: pa.Table, version: int) -> tables.Commit:
         number = self.project.publications(self.view.name).next_number()
         metadata = publishing.commit_metadata(number, version, _EVERYTHING)
-        stream_batches.append_arrow(
+        return stream_batches.append_arrow(
             self.project.spark,
             rows,
             feature_rows.columns(self.view),
@@ -165,13 +164,6 @@ class StreamPublisher:
             metadata=metadata,
             scratch=self.project.places.new_scratch(),
         )
-        commit = tables.commit_in_session(self.project.spark, self._path)
-        if commit.metadata != metadata:
-            raise StateError(
-                f"publication {number} of {self._path} was committed by another process",
-                hint="start the stream again: it finishes that one first",
-            )
-        return commit
 
     def _send(self, rows: pa.Table, version: int) -> None:
         """Send new feature rows to the view's topic, where it has one."""

@@ -6,6 +6,7 @@ shuffling is done here on arrays, in milliseconds.
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from twinlake.definitions.sources import Source
 from twinlake.definitions.times import DAY_US
 from twinlake.definitions.types import Field
 from twinlake.definitions.views import FeatureView
+from twinlake.errors import StateError
 from twinlake.lake import arrays, events, landing, rows, streams, tables
 from twinlake.lake.claims import CONFLICT, DUPLICATE, ClaimIndex, Claims, Owners, settle
 from twinlake.lake.feature_rows import PREFIX
@@ -32,6 +34,8 @@ from twinlake.lake.recent import RecentEvents
 
 _ID_A, _ID_B, _COUNTS = "_id_a", "_id_b", "_counts"
 _SEED = 0x2545F4914F6CDD1D
+# What was committed last is asked of the session, which several streams of a process share.
+_APPENDING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +229,9 @@ def append(
     version: int,
     metadata: Mapping[str, Any],
     scratch: Path,
-) -> None:
+) -> tables.Commit:
     """Land a numbered batch by one commit to the events table."""
-    append_arrow(
+    return append_arrow(
         spark,
         batch.select([column.name for column in events.columns(source)]),
         events.columns(source),
@@ -249,17 +253,32 @@ def append_arrow(
     number: int,
     metadata: Mapping[str, Any],
     scratch: Path,
-) -> None:
-    """Append rows that are at the driver to a Delta table, as ``tables.append`` does."""
+) -> tables.Commit:
+    """Append rows that are at the driver to a Delta table, as ``tables.append`` does.
+
+    Returns:
+        The commit.
+
+    Raises:
+        StateError: Delta has a commit of that number already, by another process.
+    """
     # By way of a file: handing rows to Spark as Python objects takes longer than the append.
     file = scratch / f"{uuid.uuid4().hex}.parquet"
     schema = ", ".join(f"{tables.quoted(column.name)} {column.type}" for column in columns)
     try:
         pq.write_table(made, file, compression="lz4", store_schema=False)
         frame = spark.read.schema(schema).parquet(str(file))
-        tables.append(frame, path, writer=writer, number=number, metadata=metadata)
+        with _APPENDING:
+            tables.append(frame, path, writer=writer, number=number, metadata=metadata)
+            commit = tables.commit_in_session(spark, path)
     finally:
         file.unlink(missing_ok=True)
+    if commit.metadata != metadata:
+        raise StateError(
+            f"number {number} of {path} was committed by another process",
+            hint="run the command again: it goes on where that one ended",
+        )
+    return commit
 
 
 def taking_part(
