@@ -224,6 +224,18 @@ class Project:
             self._progress = Progress(self._spark, self.tell)
         return self._spark
 
+    def abandon_spark(self) -> None:
+        """Let the next use start Spark anew, whatever became of it; a session given stays."""
+        if self._spark is None or not self._owns_spark:
+            return
+        from twinlake.lake.session import abandon
+
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+        abandon(self._spark)
+        self._spark = None
+
     @property
     def store(self) -> OnlineStore:
         """The online store, opened on first use."""

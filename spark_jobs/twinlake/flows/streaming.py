@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,9 +137,11 @@ class SourceStream:
         """End the stream after the batch at hand; nothing is left half done."""
         with self._mutex:
             self._is_stopping = True
-        if self._query is not None:
-            self._query.stop()
-        self._lander.close()
+        try:
+            if self._query is not None:
+                self._query.stop()
+        finally:
+            self._lander.close()
 
 
 def _stream_name(folder: Path, *, is_new: bool) -> str:
@@ -185,7 +188,7 @@ def stream(
     sources = {view.source.name: view.source for view in views}
     told = after_batch or (lambda _name, _progress: None)
     running: list[SourceStream] = []
-    try:
+    with ExitStack() as ends:
         for name, source in sources.items():
             of_source = [view for view in views if view.source.name == name]
             after = partial(told, name)
@@ -193,6 +196,7 @@ def stream(
             running.append(
                 SourceStream(project, source, of_source, limits or streams.Limits(), after, scored)
             )
+            ends.callback(running[-1].stop)
         for one in running:
             one.start(once=once)
         left = list(running)
@@ -200,9 +204,6 @@ def stream(
             for one in running:
                 one.serve()
             left = [one for one in left if not one.wait(_LOOK_S)]
-    finally:
-        for one in running:
-            one.stop()
     return {one.source.name: one.progress for one in running}
 
 
@@ -241,6 +242,7 @@ def supervised(
             project.tell(f"the stream failed: {first}; beginning again in {wait_s:.0f} s")
         if stopped.wait(wait_s):
             return {}
+        project.abandon_spark()
         wait_s = min(2 * wait_s, _LAST_WAIT_S)
 
 

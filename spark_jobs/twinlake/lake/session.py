@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyspark import SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -68,6 +69,29 @@ def start(options: SessionOptions) -> SparkSession:
             f"Spark does not start: {str(error).splitlines()[0]}",
             hint="`twinlake doctor` says what this machine lacks",
         ) from error
+
+
+def abandon(session: SparkSession) -> None:
+    """Stop a session, or, where its Java is gone, forget it, so that another can be started."""
+    context = session.sparkContext
+    try:
+        session.stop()
+    except Exception:
+        # pyspark keeps these per process and would go on talking to nobody.
+        SparkSession._instantiatedSession = None  # noqa: SLF001
+        SparkContext._active_spark_context = None  # noqa: SLF001
+    gateway = SparkContext._gateway  # noqa: SLF001
+    if gateway is not None and not _answers(context):
+        gateway.shutdown()
+        SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
+
+
+def _answers(context: SparkContext) -> bool:
+    try:
+        context._gateway.jvm.System.nanoTime()  # type: ignore[union-attr]  # noqa: SLF001
+    except Exception:
+        return False
+    return True
 
 
 def _with_retries(master: str) -> str:
