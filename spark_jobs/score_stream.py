@@ -16,7 +16,7 @@ import click
 from twinlake.cli.context import Context, pass_context
 from twinlake.cli.main import report
 from twinlake.cli.scripts import Script, open_project
-from twinlake.cli.streams import run, stream_options, streamed_document
+from twinlake.cli.streams import StreamOptions, run, stream_options, streamed_document
 
 
 @click.command(cls=Script)
@@ -27,7 +27,7 @@ from twinlake.cli.streams import run, stream_options, streamed_document
 def score(context: Context, /, model: str, topic: str | None, **options: Any) -> None:  # noqa: ANN401
     """Score events with MODEL until told to stop."""
     with open_project(context) as project:
-        done = run(context, project, (), {model: topic}, **options)
+        done = run(context, project, (), {model: topic}, StreamOptions(**options))
     context.answer("", streamed_document(done))
 
 

@@ -16,7 +16,7 @@ import click
 from twinlake.cli.context import Context, pass_context
 from twinlake.cli.main import report
 from twinlake.cli.scripts import Script, open_project
-from twinlake.cli.streams import run, stream_options, streamed_document
+from twinlake.cli.streams import StreamOptions, run, stream_options, streamed_document
 
 
 @click.command(cls=Script)
@@ -26,7 +26,7 @@ from twinlake.cli.streams import run, stream_options, streamed_document
 def stream(context: Context, /, views: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """Stream VIEWS (by default those with publish="stream") until told to stop."""
     with open_project(context) as project:
-        done = run(context, project, views, {}, **options)
+        done = run(context, project, views, {}, StreamOptions(**options))
     context.answer("", streamed_document(done))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ def stream_options(command: Any) -> Any:  # noqa: ANN401 (click's decorators are
     options = (
         click.option("--once", is_flag=True, help="Take what is there, and end."),
         click.option("--supervise", is_flag=True, help="Begin again after failures, ever later."),
+        click.option(
+            "--metrics-port",
+            type=click.IntRange(0, 65_535),
+            help="Serve metrics for Prometheus on 127.0.0.1; 0 for any free port.",
+        ),
         click.option(
             "--max-records", type=click.IntRange(1), help="Most records in a batch of a topic."
         ),
@@ -44,7 +50,7 @@ def stream(context: Context, /, views: tuple[str, ...], **options: Any) -> None:
     with context.open() as project:
         for view in views:  # a wrong name is told before anything heavy is loaded
             project.view(view)
-        done = run(context, project, views, {}, **options)
+        done = run(context, project, views, {}, StreamOptions(**options))
     context.answer(streamed_text(done), streamed_document(done))
 
 
@@ -62,8 +68,19 @@ def score(context: Context, /, model: str, topic: str | None, **options: Any) ->
     """
     with context.open() as project:
         project.model(model)
-        done = run(context, project, (), {model: topic}, **options)
+        done = run(context, project, (), {model: topic}, StreamOptions(**options))
     context.answer(streamed_text(done), streamed_document(done))
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What the options of what streams said; see ``stream_options``."""
+
+    once: bool
+    supervise: bool
+    metrics_port: int | None
+    max_records: int | None
+    max_files: int | None
 
 
 def run(
@@ -71,38 +88,42 @@ def run(
     project: Any,  # noqa: ANN401 (imported when used)
     views: tuple[str, ...],
     models: Mapping[str, str | None],
-    *,
-    once: bool,
-    supervise: bool,
-    max_records: int | None,
-    max_files: int | None,
+    options: StreamOptions,
 ) -> dict[str, Any]:
     """Stream until a signal comes; shared with the scripts."""
     import signal
     import threading
-    from dataclasses import replace
 
     from twinlake.flows import streaming
     from twinlake.lake.streams import Limits
 
     limits = Limits()
-    if max_records is not None:
-        limits = replace(limits, records=max_records)
-    if max_files is not None:
-        limits = replace(limits, files=max_files)
+    if options.max_records is not None:
+        limits = replace(limits, records=options.max_records)
+    if options.max_files is not None:
+        limits = replace(limits, files=options.max_files)
     stopped = threading.Event()
     kinds = (signal.SIGTERM, signal.SIGINT)
     before = {kind: signal.signal(kind, lambda *_: stopped.set()) for kind in kinds}
 
-    def told(name: str, progress: Any) -> None:  # noqa: ANN401
-        context.tell(f"{name}: {progress.accepted:,} accepted in {progress.batches:,} batches")
+    metrics = None
+    if options.metrics_port is not None:
+        from twinlake.flows.stream_metrics import StreamMetrics
 
-    how = streaming.supervised if supervise else streaming.stream
+        metrics = StreamMetrics()
+        context.tell(f"metrics: http://127.0.0.1:{metrics.serve(options.metrics_port)}/metrics")
+
+    def told(name: str, progress: Any) -> None:  # noqa: ANN401
+        if metrics is not None:
+            metrics.note(name, progress)
+        context.tell(batch_text(name, progress))
+
+    how = streaming.supervised if options.supervise else streaming.stream
     try:
         return how(
             project,
             views,
-            once=once,
+            once=options.once,
             limits=limits,
             stopped=stopped,
             after_batch=told,
@@ -113,13 +134,21 @@ def run(
             signal.signal(kind, handler)
 
 
+def batch_text(source: str, progress: Any) -> str:  # noqa: ANN401 (imported when used)
+    """Say in one line how a stream is doing."""
+    counts = [(name, getattr(progress, name)) for name in ("duplicate", "quarantined", "late")]
+    parts = [f"{source}: {progress.accepted:,} accepted in {progress.batches:,} batches"]
+    parts += [f"{count:,} {name}" for name, count in counts if count]
+    spent = " ".join(f"{part} {seconds:.2f}" for part, seconds in progress.batch_s.items())
+    return f"{', '.join(parts)} (s: {spent})"
+
+
 def streamed_document(done: Mapping[str, Any]) -> dict[str, Any]:
     """Write down what streams did, for people and programs alike."""
-    from dataclasses import asdict
-
     documents = {name: asdict(progress) for name, progress in done.items()}
     for document in documents.values():
-        del document["readable_us"]  # for who measures, batch by batch
+        for name in ("readable_us", "batch_s", "freshness_s"):  # of single batches
+            del document[name]
     return {"sources": documents}
 
 

@@ -9,11 +9,13 @@ lander left is finished before a new one goes on, by the same code that batch jo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from twinlake.crash_points import reached
@@ -40,6 +42,7 @@ _EVERYTHING = (MIN_US, MAX_US)
 # A request that was carried out by a lander that died is among the newest commits.
 _LOOKED_BACK = 50
 _MOST_NOTED = 10_000
+_QUANTILES = (0.5, 0.99)
 
 
 @dataclass
@@ -53,6 +56,10 @@ class Progress:
         slow_batches: Publications that were computed from the lake.
         scored: By model.
         readable_us: When the newest batches could be read online, by ingest version.
+        late: Accepted rows that are older than what had been accepted before.
+        clock_us: The newest accepted event.
+        batch_s: Seconds that the parts of the newest batch took.
+        freshness_s: Of the newest batch, from an event to its being readable, by quantile.
     """
 
     batches: int = 0
@@ -65,6 +72,10 @@ class Progress:
     slow_batches: int = 0
     scored: dict[str, Scored] = field(default_factory=dict)
     readable_us: dict[int, int] = field(default_factory=dict)
+    late: int = 0
+    clock_us: int | None = None
+    batch_s: dict[str, float] = field(default_factory=dict)
+    freshness_s: dict[float, float] = field(default_factory=dict)
 
     def note_readable(self, version: int, at_us: int) -> None:
         """Note when a batch could be read online; of the oldest ones nothing is kept."""
@@ -174,7 +185,9 @@ class SourceLander:
         """
         self._refuse_changed_definitions()
         reached("streaming.begun")
-        batch = stream_batches.judged(rows, self.source, self.all_views, self.project.now_us())
+        with self._timed("judge"):
+            now_us = self.project.now_us()
+            batch = stream_batches.judged(rows, self.source, self.all_views, now_us)
         return self.take_judged(batch, origin)
 
     def take_judged(self, batch: pa.Table, origin: dict[str, Any]) -> Landing | None:
@@ -184,7 +197,8 @@ class SourceLander:
         spark = self.project.spark
         batch = stream_batches.settled(spark, self._path, self.source, batch, self._claims)
         reached("streaming.judged")
-        landing, happened = self._land(batch, origin)
+        with self._timed("land"):
+            landing, happened = self._land(batch, origin)
         reached("streaming.written_down")
         self._publish(landing, happened)
         reached("streaming.published")
@@ -228,20 +242,38 @@ class SourceLander:
             self._clock_us = max(landing.data_clock_us, self._clock_us or landing.data_clock_us)
 
     def _publish(self, landing: Landing, happened: pa.Table) -> None:
+        event_us = happened.column("event_us").to_numpy()
+        told = self.progress
+        if told.clock_us is not None:
+            told.late += int(np.count_nonzero(event_us < told.clock_us))
+        told.clock_us = self._clock_us
         self._recent.add(happened)
         new = NewEvents(landing.version, landing.landed_us or 0, happened)
-        for scorer in self._scorers:
-            self._count_scored(scorer.model.name, scorer.take(new, self._recent))
-        for publisher in self._publishers:
-            done = publisher.take(new, self._recent)
-            name = publisher.view.name
-            told = self.progress
-            told.feature_rows[name] = told.feature_rows.get(name, 0) + done.feature_rows
-            told.online_rows[name] = told.online_rows.get(name, 0) + done.online_rows
-            told.slow_batches += done.is_slow
-            if done.readable_us is not None:
-                told.note_readable(new.version, done.readable_us)
+        # Online first: what is read should not wait for what is kept.
+        with self._timed("online"):
+            for publisher in self._publishers:
+                readable_us = publisher.write_online(new, self._recent)
+                if readable_us is not None and len(event_us):
+                    told.note_readable(new.version, readable_us)
+                    waits = (told.readable_us[new.version] - event_us) / 1_000_000
+                    told.freshness_s = {q: float(np.quantile(waits, q)) for q in _QUANTILES}
+        with self._timed("score"):
+            for scorer in self._scorers:
+                self._count_scored(scorer.model.name, scorer.take(new, self._recent))
+        with self._timed("feature_rows"):
+            for publisher in self._publishers:
+                done = publisher.append_rows(new)
+                name = publisher.view.name
+                told.feature_rows[name] = told.feature_rows.get(name, 0) + done.feature_rows
+                told.online_rows[name] = told.online_rows.get(name, 0) + done.online_rows
+                told.slow_batches += done.is_slow
         self._let_go()
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.progress.batch_s[part] = time.monotonic() - began
 
     def _count_scored(self, model: str, done: Scored) -> None:
         before = self.progress.scored.get(model, Scored())

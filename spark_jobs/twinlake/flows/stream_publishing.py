@@ -49,13 +49,11 @@ class Published:
 
     Attributes:
         feature_rows, online_rows: How many were written.
-        readable_us: When all of its rows could be read online; None where there were none.
         is_slow: Whether it was computed from the lake.
     """
 
     feature_rows: int
     online_rows: int
-    readable_us: int | None = None
     is_slow: bool = False
 
 
@@ -75,27 +73,43 @@ class StreamPublisher:
         self._path = project.places.view(view_table(view))
         done = project.publications(view.name).all(self._fingerprint)
         self._version = max((one.events_version for one in done), default=0)
+        self._pending: tuple[pa.Table, int] | None = None
         self._topic = None
         if view.topic is not None:
             self._topic = TopicOutput(project, view.topic, self._shape.keys)
         # What stays the same from batch to batch is asked for once.
         self._folding = publishing.folding_of(project, view, self._version, self._version, 0)
 
-    def take(self, new: NewEvents, recent: RecentEvents) -> Published:
-        """Publish a batch that ``recent`` holds already."""
+    def write_online(self, new: NewEvents, recent: RecentEvents) -> int | None:
+        """Write the online rows of a batch that ``recent`` holds already.
+
+        Returns:
+            When all of them could be read; None where that has to wait for ``append_rows``.
+        """
+        self._pending = None
+        if not new.events.num_rows:
+            return None
+        relevant = self._relevant(new, recent)
+        if relevant is None:
+            return None
+        rows = self._write_online(new, relevant)
+        self._pending = relevant, rows
+        reached("streaming.online_written")
+        return self.project.now_us()
+
+    def append_rows(self, new: NewEvents) -> Published:
+        """Append the feature rows of the batch, and write down that it is published."""
         if not new.events.num_rows:
             # Nothing changes but what the rows reflect, which the next batch says too.
             return Published(0, 0)
-        relevant = self._relevant(new, recent)
-        if relevant is None:
+        if self._pending is None:
             return self._publish_from_lake(new)
-        online_rows = self._write_online(new, relevant)
-        readable_us = self.project.now_us()
-        reached("streaming.online_written")
+        relevant, online_rows = self._pending
         rows = self._feature_rows(new, relevant)
         commit = self._append(rows, new.version)
         reached("streaming.rows_appended")
         self._send(rows, new.version)
+        older = pc.less_equal(rows.column("_event_version"), self._version)
         done = Publication(
             number=commit.metadata["publication"],
             fingerprint=self._fingerprint,
@@ -106,13 +120,11 @@ class StreamPublisher:
             table_version=commit.version,
             online_rows=online_rows,
             write_us=new.version_us,
-            superseding=bool(
-                pc.any(pc.less_equal(rows.column("_event_version"), self._version)).as_py()
-            ),
+            superseding=bool(pc.any(older).as_py()),
         )
         self.project.publications(self.view.name).go_on(done)
         self._version = new.version
-        return Published(commit.rows, online_rows, readable_us)
+        return Published(commit.rows, online_rows)
 
     def _relevant(self, new: NewEvents, recent: RecentEvents) -> pa.Table | None:
         """Give the events that the batch's rows depend on; None where they reach further back."""
@@ -131,8 +143,7 @@ class StreamPublisher:
         self._version = new.version
         if done is None:
             return Published(0, 0, is_slow=True)
-        now_us = self.project.now_us()
-        return Published(done.feature_rows, done.online_rows, now_us, is_slow=True)
+        return Published(done.feature_rows, done.online_rows, is_slow=True)
 
     def _write_online(self, new: NewEvents, relevant: pa.Table) -> int:
         write_us = publishing.checked_write_us(self.project, new.version_us)
