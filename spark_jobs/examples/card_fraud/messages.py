@@ -6,8 +6,9 @@
 The names and types of the original's messages, and ``tid`` behind them, without which a message
 that is sent twice could not be told from two that are alike. ``trans_ts`` is in seconds since 1970:
 an integer where the seconds are whole, as all of the generator's are; else with six decimals,
-which are exact. Read it as ``decimal(18,6)``: a double holds it too, but a cast of that to a
-timestamp may be a microsecond short. ``amount`` has two decimals. No label: nobody knows it yet.
+which are exact. Read it as ``decimal(18,6)``; in Spark, ``timestamp_micros(CAST(trans_ts * 1000000
+AS BIGINT))`` is the timestamp. A double holds it too, but cast to a timestamp it may be a
+microsecond short. ``amount`` has two decimals. No label: nobody knows it yet.
 """
 
 from __future__ import annotations
