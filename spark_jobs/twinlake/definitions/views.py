@@ -80,7 +80,7 @@ class FeatureView:
             from the UTC epoch, so a window is never shorter than asked. None: exact windows.
         max_events_per_key: Needed without a hop: as of a moment at which a window holds more
             visible rows of a key, its features have no value and the status ``overflow``; shorter
-            windows, plain columns and later moments stay exact.
+            windows, plain columns and later moments stay exact. With a hop it has no effect.
         publish: ``"batch"`` or ``"stream"``: which job keeps the online row fresh.
         description: For people; no part of the meaning.
         owner: For people; no part of the meaning.
