@@ -20,8 +20,8 @@ from twinlake.definitions.resolution import request_types, service_types
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.types import Field
 from twinlake.flows.project import online_table, view_table
-from twinlake.lake import events, feature_rows, tables
-from twinlake.lake.point_in_time import EVENT_TIMESTAMP, key_types, matched_column, status_column
+from twinlake.lake import events, feature_rows, point_in_time, tables
+from twinlake.lake.point_in_time import EVENT_TIMESTAMP, key_types
 from twinlake.online.cassandra_ddl import cassandra_ddl
 from twinlake.online.ddl import sqlite_ddl
 
@@ -64,11 +64,9 @@ def training_columns(service: FeatureService) -> list[Field]:
     for view, _ in service.needed():
         keys |= key_types(view)
     marks = []
-    for view, _ in service.selections():
-        marks += [
-            Field(status_column(view.name), "string"),
-            Field(matched_column(view.name), "timestamp"),
-        ]
+    taken = {view.name for view, _ in service.selections()}
+    for view, names in service.needed():
+        marks += point_in_time.marks(view, names) if view.name in taken else []
     asked = keys | {EVENT_TIMESTAMP: "timestamp"} | request_types(service.request_fields())
     features = service_types(service)
     return [*(Field(name, kind) for name, kind in (asked | features).items()), *marks]

@@ -13,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.bad_input import Place, Result, call
 from tests.spark.benches import Bench, Cells, collected
+from twinlake.cli.context import Context
+from twinlake.definitions.services import Model
 from twinlake.definitions.times import DAY_US, to_datetime
 from twinlake.errors import InputError
-from twinlake.flows import applying, catalogue, checking, leak_checking, training_sets
+from twinlake.flows import applying, catalogue, checking, leak_checking, modelling, training_sets
 from twinlake.flows.reading import read_service
 from twinlake.lake import tables
 
@@ -249,6 +252,40 @@ def test_parity_leak_check_and_catalogue_know_them(bench: Bench) -> None:
     assert "SCALE" in shown["on_demand/ratios"]["function"]["code"]
 
 
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """The command line, with the lane's session."""
+    monkeypatch.setattr(Context, "open", lambda _: bench.open())
+    place = Place(bench.root, bench.folder / "state")
+
+    def run(*arguments: str) -> Result:
+        return call(place, arguments, monkeypatch, capsys)
+
+    return run
+
+
+def test_the_command_line_takes_request_fields(bench: Bench, command: Command) -> None:
+    found = command("get", "fraud", "card=1", "amount=1.5", "shop=ä", "--json")
+    assert found.code == 0, found.err
+    (answer,) = read_service(bench.project, "fraud", [{"card": 1, "amount": 1.5, "shop": "ä"}])
+    assert found.document["request"] == {"amount": 1.5, "shop": "ä"}
+    served = {name: one["value"] for name, one in found.document["features"].items()}
+    assert served == {name: one.value for name, one in answer.features.items()}
+    refused = command("get", "fraud", "card=1", "shop=ä")
+    assert (refused.code, "without amount" in refused.err) == (2, True)
+    assert "give card=VALUE amount=VALUE shop=VALUE" in refused.err
+
+
+def test_a_model_takes_what_is_computed_on_demand(bench: Bench) -> None:
+    model = Model("frauds", bench.project.service("fraud"), "label", spine_features=["amount"])
+    assert modelling.recipe_of(model).features == (*FEATURES, "amount")
+
+
 BAD_SPINES: dict[str, tuple[dict[str, Any], dict[str, pa.DataType], str]] = {
     "infinite": ({"amount": math.inf}, {}, "1 rows of 1 whose amount cannot be read as double"),
     "no number": ({"amount": math.nan}, {}, "whose amount cannot be read as double"),
@@ -316,7 +353,7 @@ def test_a_changed_function_is_planned_and_refused_until_applied(bench: Bench) -
         bench.define(DEFINITIONS).apply()
 
 
-def test_a_failing_function_is_told_and_spoils_nothing_else(bench: Bench) -> None:
+def test_a_failing_function_is_told_and_spoils_nothing_else(bench: Bench, command: Command) -> None:
     broken = DEFINITIONS.replace(
         "    told = [None", "    assert not (f['amount'] == 13).any(), 'thirteen'\n    told = [None"
     )
@@ -331,6 +368,11 @@ def test_a_failing_function_is_told_and_spoils_nothing_else(bench: Bench) -> Non
         ) as caught:
             training_sets.build(bench.project, "fraud", spine)
         assert "Hint: mend the function" in str(caught.value)
+        told = command("training-set", "build", "fraud", "--spine", str(spine))
+        assert told.code == 2
+        assert "function words: AssertionError: thirteen (at card=4" in told.err
+        one = command("get", "fraud", "card=4", "amount=13", "shop=a")
+        assert (one.code, one.out.count("AssertionError: thirteen")) == (0, 1)
         rows = [{"card": 1, "amount": a, "shop": "a"} for a in (1.0, 13.0)]
         first, second = read_service(bench.project, "fraud", rows)
         assert first.features["told"].value == "at a"

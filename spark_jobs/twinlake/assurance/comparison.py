@@ -23,8 +23,10 @@ from twinlake.assurance.recompute import (
     MISSING,
     NOT_YET_KNOWN,
     NULL,
+    OVERFLOW,
     PRESENT,
     EventRow,
+    Overflow,
     Shape,
     Vector,
     recompute,
@@ -187,7 +189,7 @@ def _compare_offline(
         )
         for feature, value in zip(comparison.shape.features, vector.values, strict=True):
             found = columns[f"f_{feature.name}"][position]
-            tally.cell((named, feature.name, row.event_us), value, found)
+            tally.cell((named, feature.name, row.event_us), _cell(value), found)
     for at, position in stored.items():
         if at not in wanted:
             tally.rows += 1
@@ -228,7 +230,7 @@ def _compare_online(
     stored.cell((named, "event_timestamp", at_newest_us), at_newest.event_us, found_us)
     for index, feature in enumerate(comparison.shape.features):
         place = (named, feature.name, at_newest_us)
-        stored.cell(place, at_newest.values[index], columns[f"s_{feature.name}"][position])
+        stored.cell(place, _cell(at_newest.values[index]), columns[f"s_{feature.name}"][position])
         place = (named, feature.name, as_of_us)
         expected_status, expected = _served(at_as_of, index)
         served.cell(place, expected, columns[f"f_{feature.name}"][position])
@@ -239,10 +241,17 @@ def _compare_online(
             served.cell(place, expected_status, status)
 
 
+def _cell(value: Any) -> Any:  # noqa: ANN401 (a cell of any type)
+    """Give what a table holds of a value: what cannot be given is empty there."""
+    return None if isinstance(value, Overflow) else value
+
+
 def _served(vector: Vector, index: int) -> tuple[str, Any]:
     if vector.status == NOT_YET_KNOWN:
         return MISSING, None  # who serves knows of nothing that is not known yet
     if vector.status != PRESENT:
         return vector.status, None
     value = vector.values[index]
+    if isinstance(value, Overflow):
+        return repr(OVERFLOW), None
     return (NULL if value is None else PRESENT), value

@@ -17,6 +17,17 @@ from twinlake.definitions.views import Feature
 
 PRESENT, MISSING, EXPIRED, NOT_YET_KNOWN = "present", "missing", "expired", "not_yet_known"
 NULL = "null"
+INT64_LOW, INT64_HIGH = -(2**63), 2**63 - 1
+
+
+class Overflow:
+    """What stands for a value that is there and cannot be given."""
+
+    def __repr__(self) -> str:
+        return "overflow"
+
+
+OVERFLOW = Overflow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +52,7 @@ class Vector:
     Attributes:
         status: Of the whole row: present, missing, expired or not_yet_known.
         event_us: Event timestamp of the newest visible row.
-        values: One per feature; None where there is none.
+        values: One per feature; None where there is none, ``OVERFLOW`` where it cannot be given.
     """
 
     status: str
@@ -58,12 +69,14 @@ class Shape:
         scales: Digits after the point of every decimal column; others are absent.
         hop_us: Width of a tile; None for exact windows.
         ttl_us: Time to live; None for ever.
+        most_rows: How many rows of a key a window may hold; None for any number.
     """
 
     features: Sequence[Feature]
     scales: dict[str, int]
     hop_us: int | None
     ttl_us: int | None
+    most_rows: int | None = None
 
 
 def tail_us(as_of_us: int, window_us: int, hop_us: int | None) -> int:
@@ -206,7 +219,9 @@ class _Total:
         if self.count == 0:
             return None
         if function == "sum":
-            return self.total if self.units.whole else _divided(self.total, self.units.part)
+            if not self.units.whole:
+                return _divided(self.total, self.units.part)
+            return self.total if INT64_LOW <= self.total <= INT64_HIGH else OVERFLOW
         if function == "mean":
             return _divided(self.total, self.units.part) / self.count
         if function == "min":
@@ -285,6 +300,9 @@ class _Sliding:
         if feature.window_us is None:
             return self.newest.values[str(feature.column)] if self.newest else None
         start = self._starts[feature.window_us]
+        most = self._shape.most_rows
+        if most is not None and self._until - start > most:
+            return OVERFLOW
         if feature.column is None:
             return self._until - start
         if feature.function in {"first", "last"}:

@@ -169,7 +169,8 @@ def build(context: Context, service: str, spine: Path, out: Path | None) -> None
             training_sets.write_out(project, built, out)
     document = training_set_document(built) | {"out": None if out is None else str(out)}
     counts = built.receipt.statuses
-    heads = ("feature", "present", "null", "missing", "expired", "not_yet_known")
+    heads = ["feature", "present", "null", "missing", "expired", "not_yet_known"]
+    heads += ["overflow"] if any("overflow" in found for found in counts.values()) else []
     rows = [(name, *(counts[name].get(head, 0) for head in heads[1:])) for name in counts]
     told = "built" if built.built else "there already, with the same inputs"
     text = (

@@ -78,7 +78,9 @@ class FeatureView:
         ttl: A key whose newest row is older than this has expired values. None: never.
         hop: Width of a tile. The far end of every window is rounded down to a whole hop counted
             from the UTC epoch, so a window is never shorter than asked. None: exact windows.
-        max_events_per_key: Needed without a hop: beyond it a window's value is ``overflow``.
+        max_events_per_key: Needed without a hop: as of a moment at which a window holds more
+            visible rows of a key, its features have no value and the status ``overflow``; shorter
+            windows, plain columns and later moments stay exact. With a hop it has no effect.
         publish: ``"batch"`` or ``"stream"``: which job keeps the online row fresh.
         topic: A topic to which the stream sends every new feature row as JSON; no part of the
             meaning.

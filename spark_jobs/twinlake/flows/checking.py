@@ -151,7 +151,8 @@ def _shape(view: FeatureView) -> Shape:
     scales = {
         name: decimal_scale(kind) for name, kind in needed_columns(view).items() if is_decimal(kind)
     }
-    return Shape(view_features(view), scales, view.hop_us, view.ttl_us)
+    most_rows = view.max_events_per_key if view.hop_us is None else None
+    return Shape(view_features(view), scales, view.hop_us, view.ttl_us, most_rows)
 
 
 def _serve_all(

@@ -258,8 +258,7 @@ def _columns(service: FeatureService) -> dict[str, str]:
     columns: dict[str, str] = {}
     for view, names in service.selections():
         columns |= dict.fromkeys(names, view.name)
-        columns[point_in_time.status_column(view.name)] = view.name
-        columns[point_in_time.matched_column(view.name)] = view.name
+        columns |= {field.name: view.name for field in point_in_time.marks(view, names)}
     return columns
 
 

@@ -247,11 +247,12 @@ def _identity(service: FeatureService, spine: SpinePin, pins: Sequence[TablePin]
 
 def _columns(service: FeatureService, spine: DataFrame) -> list[str]:
     """Name a training set's columns; what is only read on demand is left out."""
-    views = dict.fromkeys(view.name for view, _ in service.selections())
+    taken = {view.name for view, _ in service.selections()}
     marks = [
-        mark(name)
-        for name in views
-        for mark in (point_in_time.status_column, point_in_time.matched_column)
+        field.name
+        for view, names in service.needed()
+        if view.name in taken
+        for field in point_in_time.marks(view, names)
     ]
     return [*spine.columns, *service.feature_names(), *marks]
 
@@ -273,8 +274,8 @@ def _keys(service: FeatureService) -> dict[str, str]:
 
 def _refuse_clashes(service: FeatureService, spine: DataFrame, path: Path) -> None:
     made = {name for _, names in service.needed() for name in names} | set(service.feature_names())
-    for view, _ in service.needed():
-        made |= {point_in_time.status_column(view.name), point_in_time.matched_column(view.name)}
+    for view, names in service.needed():
+        made |= {field.name for field in point_in_time.marks(view, names)}
     # Spark does not tell upper from lower case in column names.
     clashes = sorted(name for name in spine.columns if name.lower() in made)
     if clashes:

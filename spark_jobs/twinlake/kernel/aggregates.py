@@ -13,6 +13,7 @@ from functools import reduce
 import numpy as np
 
 from twinlake.kernel.asof import Lookup, check_keys
+from twinlake.kernel.bounded import limited
 from twinlake.kernel.elements import Elements
 from twinlake.kernel.events import Events, Queries
 from twinlake.kernel.exact import BoolArray, IntArray
@@ -72,6 +73,7 @@ def compute(
     queries: Queries,
     measures: Sequence[Measure],
     hop_us: int | None,
+    most_rows: int | None = None,
 ) -> list[Measured]:
     """Answer every measure for every query.
 
@@ -85,12 +87,13 @@ def compute(
         queries: q questions, in any order.
         measures: What to compute.
         hop_us: The view's hop, or None.
+        most_rows: How many visible rows a window may hold; beyond it all of it is overflow.
 
     Returns:
         One ``Measured`` of q answers per measure, in the order of ``measures``.
 
     Raises:
-        InputError: If a column or function does not fit, or an integer sum exceeds 64 bits.
+        InputError: If a column or function does not fit.
     """
     if isinstance(source, Events):
         source = Lookup(source)
@@ -103,7 +106,7 @@ def compute(
             return _over_events(chosen, questions, tail, asked)
         return finish(chosen.part(questions, tail).gather(asked), asked)
 
-    return by_windows(queries, measures, hop_us, answer)
+    return limited(measures, most_rows, lambda asked: by_windows(queries, asked, hop_us, answer))
 
 
 def by_windows(
@@ -196,6 +199,8 @@ def _gather_all(parts: Sequence[Part], asked: Sequence[Measure]) -> Gathered:
 def _put(into: Measured, index: IntArray, answers: Measured) -> None:
     """Write answers over others in place; ``finish`` made their arrays fresh."""
     into.valid[index] = answers.valid
+    if into.overflow is not None and answers.overflow is not None:
+        into.overflow[index] = answers.overflow
     if into.values is not None and answers.values is not None:
         into.values[index] = answers.values
     if into.row is not None and answers.row is not None:

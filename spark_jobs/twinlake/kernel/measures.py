@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from twinlake.errors import InputError
@@ -56,18 +57,35 @@ class Measured:
         valid: bool of shape (q,), False for null.
         scale10: Decimal places of ``values``.
         row: For first and last over raw events, the row that the cell is from, -1 for none.
+        overflow: bool of shape (q,), True where there is a value that cannot be given: it does not
+            fit 64 bits, or its window holds too many rows; such a cell is not valid. None: nowhere.
     """
 
     values: npt.NDArray[Any] | None
     valid: BoolArray
     scale10: int = 0
     row: IntArray | None = None
+    overflow: BoolArray | None = None
+
+    def overflowing(self, where: BoolArray) -> Measured:
+        """Return the answers without those that are overflow."""
+        if not where.any():
+            return self
+        values, row = self.values, self.row
+        if values is not None:
+            values = np.where(where, "" if values.dtype == object else 0, values)
+            values = values.astype(self.values.dtype)  # type: ignore[union-attr]
+        if row is not None:
+            row = np.where(where, -1, row)
+        overflow = where if self.overflow is None else where | self.overflow
+        return Measured(values, self.valid & ~where, self.scale10, row, overflow)
 
     def take(self, index: slice) -> Measured:
         """Return the chosen answers."""
         values = None if self.values is None else self.values[index]
         row = None if self.row is None else self.row[index]
-        return Measured(values, self.valid[index], self.scale10, row)
+        overflow = None if self.overflow is None else self.overflow[index]
+        return Measured(values, self.valid[index], self.scale10, row, overflow)
 
 
 def needs_of(measures: Sequence[Measure]) -> dict[str, frozenset[str]]:

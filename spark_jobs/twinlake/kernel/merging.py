@@ -166,8 +166,7 @@ def _choose_cells(mask: BoolArray, yes: Column, no: Column) -> Column:
 def finish(gathered: Gathered, measures: Sequence[Measure]) -> list[Measured]:
     """Turn partials into answers, in the order of the measures.
 
-    Raises:
-        InputError: If the sum of an integer column does not fit 64 bits.
+    The sum of an integer column that does not fit 64 bits is overflow.
     """
     sums: dict[str, FloatArray] = {}  # rounded once, shared by sum and mean
     return [_finish_one(gathered, measure, sums) for measure in measures]
@@ -194,7 +193,8 @@ def _finish_one(gathered: Gathered, measure: Measure, sums: dict[str, FloatArray
             total, squares = _made(column.total), _made(column.squares)
             return Measured(rounding.stddev(count, total, squares, column.scale10), count >= 2)
         case "sum" if column.integer and not column.scale10:
-            return Measured(rounding.to_int64(_made(column.total)), count > 0)
+            whole, fits = rounding.to_int64(_made(column.total))
+            return Measured(whole, (count > 0) & fits, overflow=~fits)
     if measure.column not in sums:
         sums[measure.column] = rounding.to_float64(_made(column.total), column.scale10)
     total_once = sums[measure.column]

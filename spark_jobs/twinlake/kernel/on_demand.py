@@ -256,7 +256,9 @@ def _fitting(values: npt.NDArray[Any], valid: BoolArray, kind: str) -> Cells | N
     """Bring values into the kernel's form; None where they are not of the type."""
     found = values.dtype.kind
     if kind in FLOAT_TYPES and found in "fiu":
-        doubles = values.astype(np.float32 if kind == "float" else np.float64).astype(np.float64)
+        with np.errstate(over="ignore"):  # beyond what a float holds is infinity, so null
+            narrow = values.astype(np.float32 if kind == "float" else np.float64)
+        doubles = narrow.astype(np.float64)
         valid = valid & np.isfinite(doubles)
         return Cells(np.where(valid, doubles, 0.0) + 0.0, valid)
     if kind in INTEGER_BITS and found in "iu":

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from twinlake.errors import InputError, StateError
 from twinlake.kernel.aggregates import Part, Tiles, by_windows, combine
 from twinlake.kernel.asof import Lookup, check_keys
+from twinlake.kernel.bounded import limited
 from twinlake.kernel.elements import Elements, Partials
 from twinlake.kernel.events import Column, Events, NumericColumn, Queries, TextColumn
 from twinlake.kernel.exact import BoolArray, IntArray, Limbs
@@ -123,13 +124,16 @@ def compute_states(
         low, high = states.later.ranges(questions, tail)
         return combine(parts, states.later, questions, low, high, asked)
 
-    answers: dict[int, Measured] = {}
-    for plain in (True, False):
-        places = [i for i, m in enumerate(measures) if (m.window_us is None) == plain]
-        asked = [measures[i] for i in places]
-        done = by_windows(queries, asked, states.shape.hop_us, answer)
-        answers.update(zip(places, done, strict=True))
-    return [answers[i] for i in range(len(measures))]
+    def answer_all(asked: Sequence[Measure]) -> list[Measured]:
+        answers: dict[int, Measured] = {}
+        for plain in (True, False):
+            places = [i for i, m in enumerate(asked) if (m.window_us is None) == plain]
+            alike = [asked[i] for i in places]
+            done = by_windows(queries, alike, states.shape.hop_us, answer)
+            answers.update(zip(places, done, strict=True))
+        return [answers[i] for i in range(len(asked))]
+
+    return limited(measures, states.shape.most_rows, answer_all)
 
 
 def newest_event_us(states: OpenedStates, queries: Queries) -> tuple[IntArray, BoolArray]:

@@ -77,40 +77,36 @@ def stddev(count: IntArray, total: Limbs, squares: Limbs, scale10: int = 0) -> F
     return result
 
 
-def to_int64(limbs: Limbs) -> IntArray:
-    """Return integer numbers as int64.
+def to_int64(limbs: Limbs) -> tuple[IntArray, BoolArray]:
+    """Return integer numbers as int64, 0 where one does not fit, and which ones fit.
 
     Raises:
-        InputError: If a number does not fit an int64, or has a fraction.
+        InputError: If a number has a fraction.
     """
     carried_limbs = normalised(limbs)
     digits = carried_limbs.digits
     if carried_limbs.exponent:
-        return np.array([_one_int64(limbs, i) for i in range(len(limbs))], np.int64)
+        exact = [_whole(limbs, i) for i in range(len(limbs))]
+        small = [-(2**63) <= one < 2**63 for one in exact]
+        numbers = [one if fits_one else 0 for one, fits_one in zip(exact, small, strict=True)]
+        return np.array(numbers, np.int64), np.array(small, np.bool_)
     if len(digits) == 1:
         only: IntArray = digits[0]
-        return only
+        return only, np.ones(only.size, np.bool_)
     head = digits[-1]
     fits = np.ones(len(limbs), np.bool_)
     for j in range(len(digits) - 2, 0, -1):
         fits &= (head == 0) | (head == -1)
         head = digits[j] + (head << LIMB_BITS)
     fits &= (head >= -(2**31)) & (head < 2**31)
-    if not fits.all():
-        _one_int64(limbs, int(np.flatnonzero(~fits)[0]))
-    whole: IntArray = digits[0] + (head << LIMB_BITS)
-    return whole
+    return np.where(fits, digits[0] + (head << LIMB_BITS), 0), fits
 
 
-def _one_int64(limbs: Limbs, position: int) -> int:
-    """Return one number as a Python integer that fits an int64, or say why not."""
+def _whole(limbs: Limbs, position: int) -> int:
+    """Return one number as a Python integer."""
     exact = Fraction(as_integer(limbs, position)) * Fraction(2) ** limbs.exponent
-    if exact.denominator != 1 or not -(2**63) <= exact < 2**63:
-        raise InputError(
-            f"the sum {exact} does not fit 64 bits",
-            hint='sum a column derived as double, such as Derived("double", "pieces"), or '
-            "shorten the window",
-        )
+    if exact.denominator != 1:
+        raise InputError(f"the sum {exact} of whole numbers has a fraction")
     return exact.numerator
 
 

@@ -42,11 +42,13 @@ class Shape:
         hop_us: The view's hop, or None.
         max_window_us: The longest window; None for a view of plain columns only.
         columns: In the order of the blob.
+        most_rows: How many rows of a key a window may hold; None for any number.
     """
 
     hop_us: int | None
     max_window_us: int | None
     columns: tuple[StateColumn, ...]
+    most_rows: int | None = None
 
     @classmethod
     def of(
@@ -54,6 +56,7 @@ class Shape:
         measures: Sequence[Measure],
         kinds: Mapping[str, tuple[str, int]],
         hop_us: int | None,
+        most_rows: int | None = None,
     ) -> Shape:
         """Derive the shape from a view's measures.
 
@@ -61,6 +64,7 @@ class Shape:
             measures: All measures; a plain column is ``Measure("last", column, None)``.
             kinds: Kind and decimal places by column name, in the order wanted in the blob.
             hop_us: The view's hop, or None.
+            most_rows: How many rows of a key a window may hold; None for any number.
 
         Raises:
             InputError: If a measure without a window is not ``last``, or a column has no kind.
@@ -83,7 +87,7 @@ class Shape:
             for name, (kind, scale10) in kinds.items()
             if name in needs or name in plain
         )
-        return cls(hop_us, max(windows, default=None), columns)
+        return cls(hop_us, max(windows, default=None), columns, most_rows)
 
     @property
     def windowed(self) -> list[StateColumn]:

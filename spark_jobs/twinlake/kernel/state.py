@@ -40,7 +40,9 @@ w limbs per tile: a two's complement integer, lowest limb first, times ``2**expo
 
 Left out is what no question with t >= exact_from and k >= exact_from can reach: rows at or before
 the tail of the longest window as of exact_from, except later rows newer than the newest history
-row. How late a row became known does not matter here, since k may be greater than t. A blob
+row. Where windows without a hop may hold N rows at most, rows are left out too that more than N
+newer ones bury, see ``bounded``: a window that reaches further holds more than N, and is overflow.
+How late a row became known does not matter here, since k may be greater than t. A blob
 depends on its own key's rows only.
 """
 
@@ -51,6 +53,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from twinlake.errors import InputError
+from twinlake.kernel.bounded import within_bound
 from twinlake.kernel.elements import Elements, fold_rows, group_edges
 from twinlake.kernel.events import Column, Events, NumericColumn, TextColumn
 from twinlake.kernel.exact import IntArray, normalised
@@ -137,6 +140,7 @@ def fold(
     """
     for column in shape.columns:
         _check_kind(events, column)
+    events = within_bound(events, exact_from_us, shape.most_rows)
     rows = _sort_out(events, exact_from_us, shape)
     writer = Writer(events.key_count)
     _write_header(writer, events, exact_from_us, rows, provenance)

@@ -32,6 +32,7 @@ class ViewShape:
         hop_us: Width of a tile; None for exact windows.
         ttl_us: Time to live; None for ever.
         longest_us: The longest window; 0 without any.
+        most_rows: How many rows of a key a window may hold; None with a hop.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ViewShape:
     hop_us: int | None
     ttl_us: int | None
     longest_us: int
+    most_rows: int | None = None
 
     @classmethod
     def of(cls, view: FeatureView, only: Sequence[str] | None = None) -> ViewShape:
@@ -60,6 +62,7 @@ class ViewShape:
             view.hop_us,
             view.ttl_us,
             longest_window_us(view),
+            view.max_events_per_key if view.hop_us is None else None,
         )
 
     @property
@@ -81,7 +84,13 @@ class ViewShape:
         # By name: states must not depend on the order in which features were written.
         columns = sorted(self.columns.items())
         kinds = {name: (_kind(kind), decimal_scale(kind)) for name, kind in columns}
-        return Shape.of(self.measures, kinds, self.hop_us)
+        return Shape.of(self.measures, kinds, self.hop_us, self.most_rows)
+
+    @property
+    def can_overflow(self) -> bool:
+        """Whether some feature can have a value that cannot be given."""
+        is_bounded = self.most_rows is not None and bool(self.windows_us)
+        return is_bounded or any(f.function == "sum" and f.type == "bigint" for f in self.features)
 
 
 def _kind(type_name: str) -> str:

@@ -26,7 +26,7 @@ from twinlake.definitions.views import FeatureView
 from twinlake.kernel.events import Queries
 from twinlake.kernel.views import MISSING, NOT_YET_KNOWN, STATUSES, ViewShape
 from twinlake.lake import arrays, events, newest_rows, tables
-from twinlake.lake.vectors import vectors
+from twinlake.lake.vectors import Vectors, vectors
 
 EVENT_TIMESTAMP = "event_timestamp"
 _SPINE = -1
@@ -82,6 +82,25 @@ def matched_column(view_name: str) -> str:
     return f"{view_name}__event_timestamp"
 
 
+def overflow_column(view_name: str) -> str:
+    """Name the column that lists the features whose value cannot be given, by comma; or null."""
+    return f"{view_name}__overflow"
+
+
+def marks(view: FeatureView, names: Sequence[str]) -> list[Field]:
+    """Give the columns that say what became of a view in each row.
+
+    Args:
+        view: The view.
+        names: Its features that are joined; some views have none that can overflow.
+    """
+    fields = [Field(status_column(view.name), "string")]
+    fields.append(Field(matched_column(view.name), "timestamp"))
+    if ViewShape.of(view, names).can_overflow:
+        fields.append(Field(overflow_column(view.name), "string"))
+    return fields
+
+
 def join(
     spark: SparkSession, spine: Spine, taken: Sequence[Taken], parts: int, scratch: Path
 ) -> DataFrame:
@@ -99,7 +118,8 @@ def join(
             result was read.
 
     Returns:
-        The spine's columns, the features in order, and per view its status and matched event.
+        The spine's columns, the features in order, and per view its status, matched event, and
+        where some can overflow the names of those that do.
     """
     groups: dict[tuple[str, ...], list[Taken]] = {}
     for item in taken:
@@ -115,8 +135,8 @@ def join(
         if keys not in plain:
             frame = _join_entity(spark, frame, keys, items, parts)
     features = [name for item in taken for name in item.names]
-    marks = [mark(item.view.name) for item in taken for mark in (status_column, matched_column)]
-    return frame.select(*(tables.quoted(n) for n in (*spine.frame.columns, *features, *marks)))
+    told = [field.name for item in taken for field in marks(item.view, item.names)]
+    return frame.select(*(tables.quoted(n) for n in (*spine.frame.columns, *features, *told)))
 
 
 def _is_plain(item: Taken) -> bool:
@@ -195,10 +215,7 @@ def _added(items: Sequence[Taken]) -> list[Field]:
     for item in items:
         shape = ViewShape.of(item.view, item.names)
         fields += [Field(feature.name, feature.type) for feature in shape.features]
-        fields += [
-            Field(status_column(item.view.name), "string"),
-            Field(matched_column(item.view.name), "timestamp"),
-        ]
+        fields += marks(item.view, item.names)
     return fields
 
 
@@ -270,7 +287,20 @@ def _answer(
             out.append(_null_where(matched, np.isin(found.status, (MISSING, NOT_YET_KNOWN))))
             names += [feature.name for feature in view.shape.features]
             names += [status_column(view.shape.name), matched_column(view.shape.name)]
+            if view.shape.can_overflow:
+                out.append(_overflowing(found, view.shape))
+                names.append(overflow_column(view.shape.name))
     yield from pa.Table.from_arrays(out, names).to_batches(max_chunksize=65_536)
+
+
+def _overflowing(found: Vectors, shape: ViewShape) -> pa.Array:
+    """List per row the features that are overflow, by comma; null where none is."""
+    told: list[str | None] = [None] * len(found.status)
+    for feature, where in zip(shape.features, found.overflow, strict=True):
+        for row in np.flatnonzero(where) if where is not None else ():
+            before = told[row]
+            told[row] = feature.name if before is None else f"{before},{feature.name}"
+    return pa.array(told, pa.string())
 
 
 def _null_where(array: pa.Array, absent: npt.NDArray[np.bool_]) -> pa.Array:

@@ -20,6 +20,7 @@ from twinlake.crash_points import reached
 from twinlake.definitions.resolution import needed_columns, stored_features, view_features
 from twinlake.definitions.times import to_datetime
 from twinlake.definitions.views import FeatureView
+from twinlake.kernel.bounded import within_bound
 from twinlake.kernel.events import NEVER_US, Queries
 from twinlake.kernel.expiry import valid_until_us
 from twinlake.kernel.state import Provenance, fold
@@ -111,13 +112,19 @@ def fold_part(
     known_by_us = np.maximum.reduceat(happened.known_us, starts)
     newest_us = happened.event_us[ends - 1]
     found = vectors(happened, table, Queries(keys, newest_us, known_by_us), shape, PREFIX)
+    # From the newest event on reads are exact, law 4; what is known later comes in singly.
+    exact_from_us = np.minimum(newest_us, folding.version_us)
+    # Of the rows that the state holds, so that whoever goes on from the state says the same.
     until = valid_until_us(
-        happened, Queries.at(keys, newest_us), shape.measures, shape.hop_us, shape.ttl_us
+        within_bound(happened, exact_from_us, shape.most_rows),
+        Queries.at(keys, newest_us),
+        shape.measures,
+        shape.hop_us,
+        shape.ttl_us,
     )
     states = fold(
         happened,
-        # From the newest event on reads are exact, law 4; what is known later comes in singly.
-        np.minimum(newest_us, folding.version_us),
+        exact_from_us,
         shape.state,
         Provenance(folding.fingerprint, folding.table_id, folding.version),
     )

@@ -15,7 +15,7 @@ from twinlake.crash_points import reached
 from twinlake.definitions.types import Field
 from twinlake.kernel.views import STATUSES
 from twinlake.lake import tables
-from twinlake.lake.point_in_time import EVENT_TIMESTAMP, status_column
+from twinlake.lake.point_in_time import EVENT_TIMESTAMP, overflow_column, status_column
 
 PartHash = Callable[[pa.RecordBatch], bytes]
 
@@ -45,6 +45,13 @@ def status_counts(
         Rows, and per feature its rows by status; every feature's counts sum to the rows.
     """
     wanted = [F.count("*").alias("rows")]
+    bounded = {view for view in features if overflow_column(view) in frame.columns}
+    for view in bounded:
+        listed = F.split(F.col(tables.quoted(overflow_column(view))), ",")
+        wanted += [
+            F.count_if(F.array_contains(listed, name)).alias(f"{view}|{name}|over")
+            for name in features[view]
+        ]
     for view, names in features.items():
         status = F.col(tables.quoted(status_column(view)))
         wanted += [F.count_if(status == name).alias(f"{view}|{name}") for name in STATUSES]
@@ -58,9 +65,11 @@ def status_counts(
         by_status = {status: counted[f"{view}|{status}"] for status in STATUSES}
         for name in names:
             cells = counted[f"{view}|{name}|cells"]
+            over = {"overflow": counted[f"{view}|{name}|over"]} if view in bounded else {}
             statuses[name] = by_status | {
                 "present": cells,
-                "null": by_status["present"] - cells,
+                "null": by_status["present"] - cells - sum(over.values()),
+                **over,
             }
     for name in computed:
         cells = counted[f"|{name}"]

@@ -5,20 +5,16 @@ The one place where batch, training and publication meet the kernel, so that the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from twinlake.definitions.times import format_instant
-from twinlake.errors import InputError
 from twinlake.kernel.aggregates import compute
 from twinlake.kernel.asof import Lookup, expired, newest
 from twinlake.kernel.events import Events, Queries
-from twinlake.kernel.measures import Measure
-from twinlake.kernel.overflows import first_overflow, overflow_error
+from twinlake.kernel.exact import BoolArray
 from twinlake.kernel.views import EXPIRED, MISSING, NOT_YET_KNOWN, PRESENT, ViewShape
 from twinlake.lake.arrays import chunk, measured_column, take
 
@@ -33,11 +29,13 @@ class Vectors:
         columns: One Arrow array per feature, in order.
         status: Code of each row's status.
         event_us: Event timestamp of each row's newest visible event; 0 where there is none.
+        overflow: Per feature, which rows have a value that cannot be given; None: none.
     """
 
     columns: list[pa.Array]
     status: npt.NDArray[np.int8]
     event_us: IntArray
+    overflow: list[BoolArray | None]
 
 
 def vectors(
@@ -57,10 +55,7 @@ def vectors(
     status = np.where(newest_row < 0, MISSING, PRESENT).astype(np.int8)
     status[not_yet_known] = NOT_YET_KNOWN
     status[expired(events, newest_row, queries.as_of_us, shape.ttl_us)] = EXPIRED
-    try:
-        measured = compute(lookup, queries, shape.measures, shape.hop_us)
-    except InputError as error:
-        raise _named(lookup, rows, queries, shape) or error from error
+    measured = compute(lookup, queries, shape.measures, shape.hop_us, shape.most_rows)
     columns = []
     for feature, answers in zip(shape.features, measured, strict=True):
         cells = None if feature.column is None else chunk(rows, prefix + feature.column)
@@ -68,23 +63,9 @@ def vectors(
     event_us = np.zeros(len(queries), np.int64)
     if len(events):
         event_us = np.where(newest_row < 0, 0, events.event_us[newest_row])
-    return Vectors(columns, status, event_us)
-
-
-def _named(lookup: Lookup, rows: pa.Table, queries: Queries, shape: ViewShape) -> InputError | None:
-    """Tell whose sum does not fit; None when it was something else."""
-
-    def answer(questions: Queries, measures: Sequence[Measure]) -> object:
-        return compute(lookup, questions, measures, shape.hop_us)
-
-    found = first_overflow(answer, queries, shape.measures)
-    if found is None:
-        return None
-    measure, query, cause = found
-    row = int(np.searchsorted(lookup.events.key, queries.key[query]))
-    key = ", ".join(f"{name}={chunk(rows, name)[row].as_py()}" for name in shape.keys)
-    as_of = format_instant(int(queries.as_of_us[query]))
-    return overflow_error(shape.name, shape.features[measure].name, key, as_of, cause)
+    is_present = status == PRESENT
+    overflow = [None if m.overflow is None else m.overflow & is_present for m in measured]
+    return Vectors(columns, status, event_us, overflow)
 
 
 def _where_present(array: pa.Array, status: npt.NDArray[np.int8]) -> pa.Array:

@@ -1,14 +1,14 @@
 """Read features online: rows from the store, windows computed as of the request from their state.
 
-Every value has one status: present, null, missing or expired. A read is exact for any moment at or
-after the row's newest event; an earlier one is refused, because what came before is no longer held.
+Every value has one status: present, null, missing, expired or overflow. A read is exact for any
+moment at or after the row's newest event; an earlier one is refused, because what came before is no
+longer held.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,12 +22,12 @@ from twinlake.kernel.cells import to_python
 from twinlake.kernel.events import Queries
 from twinlake.kernel.measures import Measured
 from twinlake.kernel.opened import OpenedStates, compute_states, newest_event_us, open_states
-from twinlake.kernel.overflows import first_overflow, overflow_error
 from twinlake.kernel.shape import Shape
 from twinlake.kernel.views import ViewShape
 from twinlake.online.store import Key, OnlineRow, OnlineStore, OnlineTable
 
 PRESENT, NULL, MISSING, EXPIRED, ERROR = "present", "null", "missing", "expired", "error"
+OVERFLOW = "overflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Served:
 
     Attributes:
         value: The value; None unless the status is ``present``.
-        status: present, null, missing or expired; of an on-demand feature also error.
+        status: present, null, missing, expired or overflow; of an on-demand feature also error.
         event_us: Event timestamp of the key's newest event; None where there is none.
         message: What went wrong, where the status is ``error``.
     """
@@ -100,7 +100,7 @@ def serve(
         keys = [keys[position] for position in there]
         _refuse_earlier(states, shape, keys, as_of_us)
         for position, row, version in zip(
-            there, _answers(states, shape, keys, as_of_us), states.version, strict=True
+            there, _answers(states, shape, as_of_us), states.version, strict=True
         ):
             rows[position] = row
             versions[position] = int(version)
@@ -154,33 +154,14 @@ def _named(shape: ViewShape, key: Key) -> str:
     return ", ".join(f"{name}={part}" for name, part in zip(shape.keys, key, strict=True))
 
 
-def _measured(
-    states: OpenedStates, queries: Queries, shape: ViewShape, keys: Sequence[Key]
-) -> list[Measured]:
-    """Answer all features; a sum that does not fit is told with its feature and key."""
-    answer = partial(compute_states, states)
-    try:
-        return answer(queries, shape.measures)
-    except InputError as error:
-        found = first_overflow(answer, queries, shape.measures)
-        if found is None:
-            raise
-        measure, query, cause = found
-        as_of = format_instant(int(queries.as_of_us[query]))
-        feature, key = shape.features[measure].name, _named(shape, keys[query])
-        raise overflow_error(shape.name, feature, key, as_of, cause) from error
-
-
-def _answers(
-    states: OpenedStates, shape: ViewShape, keys: Sequence[Key], as_of_us: int
-) -> list[dict[str, Served]]:
+def _answers(states: OpenedStates, shape: ViewShape, as_of_us: int) -> list[dict[str, Served]]:
     count = len(states)
     queries = Queries.at(np.arange(count), np.full(count, as_of_us, np.int64))
     newest_us, exists = newest_event_us(states, queries)
     is_expired = np.zeros(count, np.bool_)
     if shape.ttl_us is not None:
         is_expired = exists & expired_at(newest_us, queries.as_of_us, shape.ttl_us)
-    measured = _measured(states, queries, shape, keys)
+    measured = compute_states(states, queries, shape.measures)
     served: list[dict[str, Served]] = [{} for _ in range(count)]
     for feature, answers in zip(shape.features, measured, strict=True):
         cells = _cells(answers, feature.type)
@@ -190,6 +171,8 @@ def _answers(
                 answer = Served(None, MISSING, None)
             elif is_expired[position]:
                 answer = Served(None, EXPIRED, at_us)
+            elif answers.overflow is not None and answers.overflow[position]:
+                answer = Served(None, OVERFLOW, at_us)
             else:
                 answer = Served(value, NULL if value is None else PRESENT, at_us)
             served[position][feature.name] = answer

@@ -26,7 +26,16 @@ def visible(rows: list[Happened], as_of_us: int, known_by_us: int) -> list[Happe
     return sorted(seen, key=lambda row: (row.event_us, row.known_us, row.tie))
 
 
-def value(feature: Feature, seen: list[Happened], as_of_us: int, hop_us: int | None) -> Any:
+OVER = "there is a value, but it cannot be given"
+
+
+def value(
+    feature: Feature,
+    seen: list[Happened],
+    as_of_us: int,
+    hop_us: int | None,
+    most_rows: int | None = None,
+) -> Any:
     """A feature of the visible rows of a key that has some."""
     if feature.window_us is None:
         return seen[-1].cells[str(feature.column)]
@@ -34,6 +43,8 @@ def value(feature: Feature, seen: list[Happened], as_of_us: int, hop_us: int | N
     if hop_us is not None:
         tail -= tail % hop_us
     held = [row for row in seen if row.event_us > tail]
+    if most_rows is not None and len(held) > most_rows:
+        return OVER
     if feature.column is None:
         return len(held)
     cells = [row.cells[feature.column] for row in held]
@@ -53,7 +64,9 @@ def aggregate(function: str, cells: list[Any]) -> Any:
     exact = [Fraction(cell) for cell in cells]
     total, count = sum(exact, Fraction()), len(exact)
     if function == "sum":
-        return int(total) if isinstance(cells[0], int) else rounded(total)
+        if not isinstance(cells[0], int):
+            return rounded(total)
+        return int(total) if -(2**63) <= total < 2**63 else OVER
     if function == "mean":
         return rounded(total) / count
     spread = rounded(count * sum((x * x for x in exact), Fraction()) - total * total)

@@ -16,6 +16,7 @@ from twinlake.assurance.recompute import (
     EXPIRED,
     MISSING,
     NOT_YET_KNOWN,
+    OVERFLOW,
     PRESENT,
     EventRow,
     Shape,
@@ -59,9 +60,9 @@ def histories(draw: st.DrawFn) -> list[Happened]:
 MOMENTS = st.lists(
     st.tuples(st.integers(-15, 90), st.sampled_from([0, 0, -4, 4, 40])), max_size=4
 ).map(lambda drawn: [(t, t + more) for t, more in drawn])
-SHAPES = st.tuples(st.sampled_from([None, 1, 20]), st.sampled_from([None, 30])).map(
-    lambda drawn: Shape(FEATURES, {"d": 2}, *drawn)
-)
+SHAPES = st.tuples(
+    st.sampled_from([None, 1, 20]), st.sampled_from([None, 30]), st.sampled_from([None, 1, 3])
+).map(lambda drawn: Shape(FEATURES, {"d": 2}, *drawn))
 
 
 def rows_of(history: list[Happened]) -> list[EventRow]:
@@ -77,8 +78,11 @@ def expected(history: list[Happened], moment: tuple[int, int], shape: Shape) -> 
     at_us = seen[-1].event_us
     if shape.ttl_us is not None and moment[0] - at_us > shape.ttl_us:
         return Vector(EXPIRED, at_us, nothing)
-    values = (naive.value(feature, seen, moment[0], shape.hop_us) for feature in shape.features)
-    return Vector(PRESENT, at_us, tuple(values))
+    values = (
+        naive.value(feature, seen, moment[0], shape.hop_us, shape.most_rows)
+        for feature in shape.features
+    )
+    return Vector(PRESENT, at_us, tuple(OVERFLOW if v == naive.OVER else v for v in values))
 
 
 def exactly(vector: Vector) -> tuple[Any, ...]:
@@ -134,7 +138,24 @@ def test_a_sum_is_rounded_once() -> None:
     assert sum([0.1] * 10) != 1.0
     assert vector_of([0.1, 0.2])["x_mean_40"] == 0.30000000000000004 / 2
     assert vector_of([Decimal("0.10"), Decimal("0.20")], "d")["d_sum_40"] == 0.3
-    assert vector_of([2**62, 2**62], "n")["n_sum_40"] == 2**63
+    assert vector_of([2**62, 2**62 - 1], "n")["n_sum_40"] == 2**63 - 1
+
+
+def test_what_cannot_be_given_is_overflow() -> None:
+    assert vector_of([2**62, 2**62], "n")["n_sum_40"] is OVERFLOW
+    assert vector_of([-(2**62)] * 2, "n")["n_sum_40"] == -(2**63)
+    assert vector_of([-(2**62)] * 2 + [-1], "n")["n_sum_40"] is OVERFLOW
+    assert vector_of([2**62, 2**62], "n")["n_mean_40"] == 2.0**62
+
+
+def test_a_window_of_too_many_rows_is_overflow_until_it_holds_few_enough() -> None:
+    cells = {"x": 1.0, "n": 1, "d": None, "s": None}
+    rows = [EventRow(t, t, (0, 0), cells) for t in (1, 2, 3)]
+    features = (Feature("x", "double", "x"), Feature("rows", "bigint", None, "count", 40))
+    shape = Shape(features, {}, None, None, 2)
+    moments = [(2, 2), (3, 3), (40, 40), (41, 41), (42, 42)]
+    found = [vector.values for vector in recompute(rows, moments, shape)]
+    assert found == [(1.0, 2), (1.0, OVERFLOW), (1.0, OVERFLOW), (1.0, 2), (1.0, 1)]
 
 
 def test_too_large_a_sum_is_infinite() -> None:
