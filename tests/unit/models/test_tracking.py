@@ -231,7 +231,7 @@ def test_a_training_that_cannot_be_kept_is_a_failed_run(
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("twinlake.models.tracking.draw_forecast", full)
+    monkeypatch.setattr("twinlake.models.tracking.draw_result", full)
     with pytest.raises(OSError, match="no space"):
         log_training(
             store, recipe, result, receipt, TRAINING_SET, started_at=START, finished_at=START
