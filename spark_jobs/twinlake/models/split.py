@@ -105,8 +105,9 @@ def split_at(
     instants = microseconds(times, name)
     after = instants >= cut_us
     before = ~after if after_us is None else ~after & (instants > after_us)
+    since = "" if after_us is None else f"after {format_instant(after_us)} and "
     for side, told in (
-        (before, f"after {format_instant(after_us)} and before {format_instant(cut_us)}"),
+        (before, f"{since}before {format_instant(cut_us)}"),
         (after, f"at or after {format_instant(cut_us)}"),
     ):
         if not side.any():
