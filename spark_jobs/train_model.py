@@ -4,7 +4,7 @@
     spark-submit --jars DELTA_JARS spark_jobs/train_model.py -C PROJECT MODEL
 
 The same as ``twinlake train``; standard output ends with one JSON object: the model's version, and
-its errors beside those of the naive forecasts.
+its errors beside those of the naive forecasts, or how well it tells positives from negatives.
 """
 
 from __future__ import annotations

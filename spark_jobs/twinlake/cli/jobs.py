@@ -242,7 +242,8 @@ def training_set_document(built: Any) -> dict[str, Any]:  # noqa: ANN401 (import
 def train(context: Context, model: str, spine: Path | None) -> None:
     """Train MODEL and log it in MLflow.
 
-    The last part of time is held out, and naive forecasts are measured on the same rows.
+    The last part of time is held out, and naive forecasts are measured on the same rows; of a
+    model that gives probabilities, how well they tell positives from negatives.
     """
     with context.open() as project:
         service = project.model(model).service.name
@@ -256,14 +257,38 @@ def train(context: Context, model: str, spine: Path | None) -> None:
         trained = modelling.train_model(project, model, chosen)
         tracking = project.settings.mlflow_tracking
     document = trained_document(trained)
-    rows = [(name, f"{e['mae']:.4f}", f"{e['rmse']:.4f}") for name, e in document["errors"].items()]
     text = (
         f"{model} version {trained.tracked.version}, {document['trees']} trees, tested on "
         f"{document['test_rows']:,} rows from {document['cut']}\n\n"
-        f"{table(('forecast', 'MAE', 'RMSE'), rows)}\n\n"
+        f"{_quality_text(document)}\n\n"
         f"look at it: .venv/bin/mlflow ui --backend-store-uri {tracking}"
     )
     context.answer(text, document)
+
+
+def _quality_text(document: dict[str, Any]) -> str:
+    """Lay out the errors beside those of the naive forecasts, or how labels are told apart."""
+    found = document["classification"]
+    if found is None:
+        errors = document["errors"].items()
+        rows = [(name, f"{e['mae']:.4f}", f"{e['rmse']:.4f}") for name, e in errors]
+        return table(("forecast", "MAE", "RMSE"), rows)
+    positives = found["true_positives"] + found["false_negatives"]
+    share = positives / document["test_rows"]
+    ranked = [
+        ("ROC AUC", f"{found['roc_auc']:.4f}", "0.5000"),
+        ("average precision", f"{found['average_precision']:.4f}", f"{share:.4f}"),
+    ]
+    called = [
+        ("positive", f"{found['true_positives']:,}", f"{found['false_negatives']:,}"),
+        ("negative", f"{found['false_positives']:,}", f"{found['true_negatives']:,}"),
+    ]
+    return (
+        f"{table(('metric', 'model', 'a guess'), ranked)}\n\n"
+        f"{table(('label', 'called positive', 'called negative'), called)}\n\n"
+        f"above a probability of {found['threshold']}: precision {found['precision']:.4f}, "
+        f"recall {found['recall']:.4f}"
+    )
 
 
 def trained_document(trained: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
@@ -271,6 +296,7 @@ def trained_document(trained: Any) -> dict[str, Any]:  # noqa: ANN401 (imported 
     result = trained.result
     errors = {name: {"mae": e.mae, "rmse": e.rmse} for name, e in result.errors.items()}
     gain = result.metrics().get("mae_gain_over_best_baseline")
+    told = result.classification
     return {
         "model": trained.model.name,
         "version": trained.tracked.version,
@@ -283,6 +309,7 @@ def trained_document(trained: Any) -> dict[str, Any]:  # noqa: ANN401 (imported 
         "trees": result.rounds,
         "errors": errors,
         "mae_gain_over_best_baseline": gain,
+        "classification": None if told is None else {"threshold": told.threshold, **told.metrics()},
     }
 
 

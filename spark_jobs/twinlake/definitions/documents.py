@@ -235,6 +235,8 @@ def _model_document(model: Model) -> dict[str, Any]:
         "parameters": dict(model.parameters),
         "rounds": model.rounds,
         "test_fraction": model.test_fraction,
+        "trained_from": model.trained_from,
+        "tested_from": model.tested_from,
         "threshold": model.threshold,
         "description": model.description,
     }

@@ -14,10 +14,11 @@ from twinlake.definitions.names import (
 )
 from twinlake.definitions.on_demand import NULLS, OnDemandView
 from twinlake.definitions.resolution import request_types
-from twinlake.definitions.services import FeatureService, Model
+from twinlake.definitions.services import PROBABILITIES, TEST_FRACTION, FeatureService, Model
+from twinlake.definitions.times import parse_instant_us
 from twinlake.definitions.types import canonical_type, is_decimal
 from twinlake.definitions.views import FeatureView
-from twinlake.errors import Problem
+from twinlake.errors import InputError, Problem
 
 
 def on_demand_problems(views: Mapping[str, FeatureView], view: OnDemandView) -> Iterator[Problem]:
@@ -176,3 +177,44 @@ def model_problems(model: Model) -> Iterator[Problem]:
         )
     if model.rounds < 1:
         yield Problem(f"{place}, rounds", f"is {model.rounds}", "use at least 1")
+    yield from _split_problems(model, place)
+    yield from _threshold_problems(model, place)
+
+
+def _split_problems(model: Model, place: str) -> Iterator[Problem]:
+    instants = {}
+    for role, text in (("trained_from", model.trained_from), ("tested_from", model.tested_from)):
+        if text is not None:
+            try:
+                instants[role] = parse_instant_us(text)
+            except InputError as error:
+                yield Problem(f"{place}, {role}", error.message, "write it as 2022-05-15")
+    if model.tested_from is None:
+        if model.trained_from is not None:
+            hint = "say with tested_from where the held-out part begins"
+            yield Problem(f"{place}, trained_from", "stands without tested_from", hint)
+        return
+    if model.test_fraction != TEST_FRACTION:
+        found = f"is {model.test_fraction} beside tested_from, which says what is held out"
+        yield Problem(f"{place}, test_fraction", found, "give one of the two")
+    if len(instants) == 2 and instants["tested_from"] <= instants["trained_from"]:
+        found = f"{model.tested_from!r} is not after trained_from, {model.trained_from!r}"
+        yield Problem(f"{place}, tested_from", found, "give a later instant")
+
+
+def _threshold_problems(model: Model, place: str) -> Iterator[Problem]:
+    objective = model.parameters.get("objective")
+    where = f"{place}, threshold"
+    if model.threshold is None:
+        if objective == PROBABILITIES:
+            hint = "say above which probability a row is called positive, such as threshold=0.5"
+            yield Problem(where, f"is not given for the objective {PROBABILITIES}", hint)
+        return
+    if objective != PROBABILITIES:
+        found = f"is {model.threshold} for the objective {objective or 'reg:squarederror'}"
+        yield Problem(where, found, f'write parameters={{"objective": "{PROBABILITIES}"}}')
+    if not 0 < model.threshold < 1:
+        yield Problem(where, f"is {model.threshold}", "use a probability between 0 and 1")
+    if model.baselines:
+        found = "forecast numbers, and a model with a threshold gives probabilities"
+        yield Problem(f"{place}, baselines", found, "leave them out")

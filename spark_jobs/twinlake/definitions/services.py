@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from twinlake.definitions.on_demand import OnDemandSelection, OnDemandView
 from twinlake.definitions.views import FeatureView, Selection
 
+# The objective of XGBoost under which a model gives the probability that a label is 1.
+PROBABILITIES = "binary:logistic"
+TEST_FRACTION = 0.2
+
 
 @dataclass(frozen=True)
 class FeatureService:
@@ -85,7 +89,10 @@ class Model:
         parameters: XGBoost's parameters.
         rounds: How many trees at most.
         test_fraction: The last part of time that is held out.
-        threshold: A forecast above it counts as positive.
+        trained_from: Only rows after this instant are learned, such as ``"2022-01-15"``.
+        tested_from: Rows of this instant and later are held out, instead of a fraction.
+        threshold: With the objective ``binary:logistic``, whose label is 0 or 1: a row whose
+            probability is above it is called positive.
         description: For people; no part of the meaning.
     """
 
@@ -96,6 +103,8 @@ class Model:
     baselines: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str | int | float] = field(default_factory=dict)
     rounds: int = 200
-    test_fraction: float = 0.2
+    test_fraction: float = TEST_FRACTION
+    trained_from: str | None = None
+    tested_from: str | None = None
     threshold: float | None = None
     description: str = ""

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from twinlake.definitions.services import Model
-from twinlake.definitions.times import to_datetime
+from twinlake.definitions.times import parse_instant_us, to_datetime
 from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project
 from twinlake.flows.training_sets import TrainingSet, find_receipt, names
@@ -94,7 +94,14 @@ def recipe_of(model: Model) -> TrainingRecipe:
         params=dict(model.parameters),
         rounds=model.rounds,
         baselines=dict(model.baselines),
+        trained_from_us=_instant_us(model.trained_from),
+        tested_from_us=_instant_us(model.tested_from),
+        threshold=model.threshold,
     )
+
+
+def _instant_us(text: str | None) -> int | None:
+    return None if text is None else parse_instant_us(text)
 
 
 def tracking_store(project: Project, experiment: str) -> TrackingStore:

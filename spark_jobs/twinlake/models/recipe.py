@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from twinlake.definitions.services import PROBABILITIES
 from twinlake.errors import InputError
 
 Parameter = str | int | float | bool
@@ -23,6 +24,10 @@ class TrainingRecipe:
         features: The columns that it is forecast from, in the order the model takes them.
         time_column: The rows' event timestamps; time splits training from test.
         test_fraction: The last part of time that is held out, in (0, 1).
+        trained_from_us: Only what happened after it is learned; needs ``tested_from_us``.
+        tested_from_us: What happened then or later is held out, instead of a fraction.
+        threshold: The label is 0 or 1 and is forecast as a probability; a row whose probability is
+            above the threshold is called positive.
         params: XGBoost's parameters; threads and seed are arguments of the training.
         rounds: How many trees, or how many at most with early stopping.
         early_stopping_rounds: Stop when so many trees did not help on the validation tail.
@@ -40,6 +45,9 @@ class TrainingRecipe:
     early_stopping_rounds: int | None = None
     validation_fraction: float = 0.1
     baselines: Mapping[str, str] = field(default_factory=dict)
+    trained_from_us: int | None = None
+    tested_from_us: int | None = None
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no training set can satisfy.
@@ -64,8 +72,26 @@ class TrainingRecipe:
             problems.append(f"params must not set {', '.join(reserved)}")
         if "model" in self.baselines:
             problems.append("a baseline cannot be called model")
+        problems += [*self._split_problems(), *self._threshold_problems()]
         if problems:
             raise InputError(f"recipe {self.name}: " + "; ".join(problems))
+
+    def _split_problems(self) -> Iterator[str]:
+        if self.trained_from_us is None:
+            return
+        if self.tested_from_us is None:
+            yield "trained_from_us needs tested_from_us"
+        elif self.tested_from_us <= self.trained_from_us:
+            yield "tested_from_us must lie after trained_from_us"
+
+    def _threshold_problems(self) -> Iterator[str]:
+        if (self.threshold is None) != (self.params.get("objective") != PROBABILITIES):
+            yield f"a threshold goes with the objective {PROBABILITIES}, and neither without it"
+        elif self.threshold is not None:
+            if not 0 < self.threshold < 1:
+                yield "threshold must lie between 0 and 1"
+            if self.baselines:
+                yield "baselines forecast numbers, and this model gives probabilities"
 
     def columns(self) -> tuple[str, ...]:
         """Name every column of a training set that the training reads, each once."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from twinlake.definitions.times import format_instant
 from twinlake.errors import InputError
 
 Mask = npt.NDArray[np.bool_]
@@ -20,9 +21,9 @@ class TimeSplit:
     """Two sides of a cut in time.
 
     Attributes:
-        cut: The first timestamp of the later side.
-        before: The rows before the cut, shape (rows,).
-        after: The rows at or after it, shape (rows,); the complement of ``before``.
+        cut: Where the later side begins.
+        before: The rows before the cut, shape (rows,); all of them, or those after some instant.
+        after: The rows at or after the cut, shape (rows,).
     """
 
     cut: dt.datetime
@@ -82,3 +83,40 @@ def split_by_time(
     cut = distinct[np.searchsorted(distinct, boundary, side="right")]
     after = instants >= cut
     return TimeSplit(EPOCH + dt.timedelta(microseconds=int(cut)), ~after, after)
+
+
+def split_at(
+    times: pa.Array | pa.ChunkedArray, after_us: int | None, cut_us: int, name: str = "time"
+) -> TimeSplit:
+    """Cut at an instant that is given, and leave out what happened too early.
+
+    Args:
+        times: Timestamps or dates of the rows, in any order.
+        after_us: The earlier side has only rows after this instant; None: all before the cut.
+        cut_us: The later side has the rows of this instant and after it.
+        name: What the column is called in messages.
+
+    Returns:
+        The cut and both sides.
+
+    Raises:
+        InputError: A side would be empty, or the column does not fit.
+    """
+    instants = microseconds(times, name)
+    after = instants >= cut_us
+    before = ~after if after_us is None else ~after & (instants > after_us)
+    since = "" if after_us is None else f"after {format_instant(after_us)} and "
+    for side, told in (
+        (before, f"{since}before {format_instant(cut_us)}"),
+        (after, f"at or after {format_instant(cut_us)}"),
+    ):
+        if not side.any():
+            spans = "there are no rows"
+            if len(instants):
+                ends = (format_instant(int(end)) for end in (instants.min(), instants.max()))
+                spans = "the rows span {} to {}".format(*ends)
+            raise InputError(
+                f"no {name} lies {told}; {spans}",
+                hint="give rows of both times, or other trained_from and tested_from",
+            )
+    return TimeSplit(EPOCH + dt.timedelta(microseconds=cut_us), before, after)

@@ -15,10 +15,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twinlake.definitions.times import format_instant
 from twinlake.errors import StateError
 from twinlake.models.boosting import xgb
 from twinlake.models.mlflow_session import TrackingStore, mlflow_at
-from twinlake.models.plots import draw_forecast, draw_importance
+from twinlake.models.plots import draw_importance, draw_result
 from twinlake.models.receipts import Receipt, TablePin
 from twinlake.models.recipe import TrainingRecipe
 from twinlake.models.registered import MODEL_FILE, SHA256_TAG, stored_model
@@ -110,11 +111,16 @@ def _log_facts(
         "label": recipe.label,
         "features": ",".join(recipe.features),
         "baselines": ",".join(f"{name}={column}" for name, column in recipe.baselines.items()),
-        "test_fraction": recipe.test_fraction,
         "rounds": recipe.rounds,
         "cut": result.cut.isoformat(),
         **{f"xgboost.{name}": value for name, value in recipe.params.items()},
     }
+    if recipe.tested_from_us is None:
+        params["test_fraction"] = recipe.test_fraction
+    if recipe.trained_from_us is not None:
+        params["trained_from"] = format_instant(recipe.trained_from_us)
+    if recipe.threshold is not None:
+        params["threshold"] = recipe.threshold
     metrics = {
         **result.metrics(),
         "train_rows": result.train_rows,
@@ -179,7 +185,7 @@ def _log_files(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "receipt.json").write_text(receipt.to_json(), encoding="utf-8")
-        draw_forecast(result, recipe.label, folder / "forecast.png")
+        draw_result(result, recipe.label, folder)
         draw_importance(result, folder / "importance.png")
         client.log_artifacts(run_id, str(folder))
 

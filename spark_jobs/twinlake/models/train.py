@@ -1,4 +1,4 @@
-"""Train XGBoost on a training set held as Arrow, and measure it against naive forecasts.
+"""Train XGBoost on a training set held as Arrow, and measure it on what it did not see.
 
 The result depends on the rows and the recipe alone: rows are brought into an order that their
 content gives, so it does not matter in which order a table's files were read. Only the seed and
@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 
 from twinlake.errors import InputError
 from twinlake.models.boosting import xgb
+from twinlake.models.classification import Classification, classify
 from twinlake.models.content import row_hashes
 from twinlake.models.recipe import TrainingRecipe
-from twinlake.models.split import TimeSplit, microseconds, split_by_time
+from twinlake.models.split import TimeSplit, microseconds, split_at, split_by_time
 
 Doubles = npt.NDArray[np.float64]
 
@@ -42,18 +43,19 @@ class TrainingResult:
 
     Attributes:
         booster: The model; with early stopping, cut to its best number of trees.
-        cut: The first timestamp of the test part.
+        cut: Where the test part begins.
         validation_cut: The first timestamp of the validation tail; None without early stopping.
-        train_rows: Rows before the cut, the validation tail included.
+        train_rows: Rows that were learned, the validation tail included.
         test_rows: Rows at or after the cut.
         compared_rows: The test rows where every baseline has a value. The model and all baselines
             are measured on these same rows.
-        errors: By name, ``"model"`` and every baseline.
+        errors: By name, ``"model"`` and every baseline; none of a classification.
         importance: Share of the total gain of each feature; all features, summing to 1, or all 0
             when the model never splits.
         rounds: How many trees the model has.
         test_tail: By timestamp of the test part: ``time`` (us, UTC), ``actual`` and ``forecast``,
-            the means over that timestamp's rows.
+            the means over that timestamp's rows; None of a classification.
+        classification: How well positives are told from negatives, where that is what is learned.
     """
 
     booster: xgb.Booster
@@ -65,14 +67,18 @@ class TrainingResult:
     errors: Mapping[str, Errors]
     importance: Mapping[str, float]
     rounds: int
-    test_tail: pa.Table
+    test_tail: pa.Table | None
+    classification: Classification | None = None
 
     def metrics(self) -> dict[str, float]:
         """Flatten the errors: ``model_mae``, ``yesterday_rmse``, ..., and the model's gain.
 
         ``mae_gain_over_best_baseline`` is the part by which the model's MAE lies below that of the
-        best baseline: 0.08 is eight percent better, a negative number is worse.
+        best baseline: 0.08 is eight percent better, a negative number is worse. A classification
+        has the metrics of its own.
         """
+        if self.classification is not None:
+            return self.classification.metrics()
         flat = {f"{name}_mae": found.mae for name, found in self.errors.items()}
         flat |= {f"{name}_rmse": found.rmse for name, found in self.errors.items()}
         naive = [found.mae for name, found in self.errors.items() if name != "model"]
@@ -91,31 +97,47 @@ def train(table: pa.Table, recipe: TrainingRecipe, *, seed: int, threads: int) -
         threads: How many threads XGBoost may use.
 
     Returns:
-        The model, its errors and those of the baselines on the same rows of the test part.
+        The model, its errors and those of the baselines on the same rows of the test part; or how
+        well its probabilities tell positives from negatives there.
 
     Raises:
         InputError: A column is missing or not numeric, a label or time is null, a feature is
-            infinite, or one side of the split would be empty.
+            infinite, one side of the split would be empty, or a label is neither 0 nor 1 where
+            probabilities are learned.
     """
     checked = check_columns(table, recipe)
     ordered = canonical_order(checked, recipe)
-    split = split_by_time(ordered[recipe.time_column], recipe.test_fraction, recipe.time_column)
+    split = split_of(ordered, recipe)
     learned, test = ordered.filter(pa.array(split.before)), ordered.filter(pa.array(split.after))
     booster, validation_cut = fit(learned, recipe, seed=seed, threads=threads)
     forecast = predict(booster, test.select(recipe.features), threads=threads)
-    errors, compared_rows = compare(test, forecast, recipe)
+    found: dict[str, Any]
+    if recipe.threshold is None:
+        errors, compared_rows = compare(test, forecast, recipe)
+        found = {"errors": errors, "compared_rows": compared_rows}
+        found["test_tail"] = by_time(test, forecast, recipe)
+    else:
+        told = classify(test[recipe.label].to_numpy(), forecast, recipe.threshold)
+        found = {"errors": {}, "compared_rows": len(test), "test_tail": None}
+        found["classification"] = told
     return TrainingResult(
         booster=booster,
         cut=split.cut,
         validation_cut=validation_cut,
         train_rows=len(learned),
         test_rows=len(test),
-        compared_rows=compared_rows,
-        errors=errors,
         importance=importance(booster, recipe.features),
         rounds=booster.num_boosted_rounds(),
-        test_tail=by_time(test, forecast, recipe),
+        **found,
     )
+
+
+def split_of(rows: pa.Table, recipe: TrainingRecipe) -> TimeSplit:
+    """Cut the rows where the recipe says."""
+    times = rows[recipe.time_column]
+    if recipe.tested_from_us is None:
+        return split_by_time(times, recipe.test_fraction, recipe.time_column)
+    return split_at(times, recipe.trained_from_us, recipe.tested_from_us, recipe.time_column)
 
 
 def check_columns(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:
@@ -137,6 +159,14 @@ def check_columns(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:
             f"label {recipe.label} is null or NaN in {unusable} of {len(table)} rows",
             hint="leave rows without a label out of the spine",
         )
+    if recipe.threshold is not None:
+        is_neither = pc.invert(pc.is_in(label, pa.array([0.0, 1.0])))
+        if neither := label.filter(is_neither):
+            raise InputError(
+                f"label {recipe.label} is neither 0 nor 1 in {len(neither)} of {len(table)} rows, "
+                f"such as {neither[0].as_py()}",
+                hint="write 1 where a row is positive and 0 where it is not",
+            )
     return pa.table(columns)
 
 
@@ -177,7 +207,16 @@ def fit(
 
     Returns:
         The model, and the first timestamp of the validation tail where there is one.
+
+    Raises:
+        InputError: Probabilities are to be learned from rows of one label.
     """
+    if recipe.threshold is not None and pc.count_distinct(learned[recipe.label]).as_py() < 2:
+        raise InputError(
+            f"all {len(learned):,} rows to learn from have {recipe.label} "
+            f"{learned[recipe.label][0].as_py():g}",
+            hint="give rows of both labels",
+        )
     params = {**DEFAULT_PARAMS, **recipe.params, "seed": seed, "nthread": threads, "verbosity": 0}
     if recipe.early_stopping_rounds is None:
         matrix = training_matrix(learned, recipe, threads)

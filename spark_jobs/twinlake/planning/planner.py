@@ -149,7 +149,8 @@ def _meaning(definitions: Definitions, kind: str, name: str) -> Any:  # noqa: AN
         return on_demand_fingerprint(item)
     if kind == "service":
         return service_fingerprint(item)
-    return (service_fingerprint(item.service), item.label, tuple(item.spine_features))
+    taken = (service_fingerprint(item.service), item.label, tuple(item.spine_features))
+    return (*taken, item.threshold)
 
 
 def _refuse_incompatible(applied: Definitions, desired: Definitions) -> None:

@@ -26,6 +26,7 @@ from twinlake import (
     Derived,
     Expectation,
     Files,
+    Model,
     Source,
 )
 from twinlake.definitions.checks import check, find_problems
@@ -54,6 +55,16 @@ def features(*items: Column | Aggregate) -> Any:
 
 def expecting(kind: Any, **arguments: Any) -> Source:
     return source(expectations=[Expectation(kind, **arguments)])
+
+
+def until(**changes: Any) -> Model:
+    """A model whose split is at instants."""
+    return model(**{"trained_from": "2022-05-15", "tested_from": "2022-05-15T00:00:01"} | changes)
+
+
+def classifier(**changes: Any) -> Model:
+    told: dict[str, Any] = {"parameters": {"objective": "binary:logistic"}, "threshold": 0.25}
+    return model(**told | {"baselines": {}} | changes)
 
 
 BETWEEN = "expect_column_values_to_be_between"
@@ -310,6 +321,35 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
     "spine feature": (model(spine_features=["paid"]), "spine column paid", "is a feature"),
     "test_fraction": (model(test_fraction=1), "model next_amount, test_fraction", "is 1"),
     "test_fraction kind": (model(test_fraction="a"), "next_amount, test_fraction", "is 'a'"),
+    "trained_from": (until(trained_from="soon"), "next_amount, trained_from", "'soon' is not a"),
+    "trained_from kind": (until(trained_from=7), "model next_amount, trained_from", "is 7"),
+    "tested_from": (until(tested_from="May"), "model next_amount, tested_from", "'May' is not a"),
+    "tested_from before": (
+        until(trained_from="2022-05-15T02:00+01:00"),
+        "model next_amount, tested_from",
+        "not after trained_from",
+    ),
+    "trained_from alone": (until(tested_from=None), "trained_from", "without tested_from"),
+    "two splits": (until(test_fraction=0.3), "test_fraction", "beside tested_from"),
+    "threshold": (classifier(threshold=1.5), "model next_amount, threshold", "is 1.5"),
+    "threshold of all": (classifier(threshold=0), "model next_amount, threshold", "is 0"),
+    "threshold kind": (classifier(threshold="low"), "next_amount, threshold", "is 'low'"),
+    "no threshold": (classifier(threshold=None), "threshold", "not given for the objective"),
+    "threshold of a number": (
+        classifier(parameters={}),
+        "model next_amount, threshold",
+        "for the objective reg:squarederror",
+    ),
+    "threshold elsewhere": (
+        classifier(parameters={"objective": "multi:softmax"}),
+        "model next_amount, threshold",
+        "for the objective multi:softmax",
+    ),
+    "baselines of a classifier": (
+        classifier(baselines={"week": "amount_7d"}),
+        "model next_amount, baselines",
+        "gives probabilities",
+    ),
     "rounds": (model(rounds=0), "model next_amount, rounds", "is 0"),
     "parameters": (model(parameters={"eta": [1]}), "next_amount, parameters", "[1]"),
     "clock": (Clock("noon"), "clock", "'noon' is not a time"),
@@ -329,6 +369,8 @@ def test_a_problem_has_its_place_and_a_hint(item: object, place: str, found: str
 def test_the_shop_has_no_problem() -> None:
     check(shop())
     check(shop(view(hop=None, max_events_per_key=1, source=with_stream()), Clock("2021-08-26")))
+    check(shop(classifier(trained_from="2022-01-15", tested_from="2022-05-15T12:00Z")))
+    check(shop(until(trained_from=None)))
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -57,6 +57,8 @@ def test_definitions_come_back_equal(read: object) -> None:
         view(entity=entity(description="Who buys")),
         service(features=[view()]),
         model(rounds=5, test_fraction=0.5, description="A model", parameters={}),
+        model(trained_from="2022-01-15", tested_from="2022-05-15"),
+        model(threshold=0.25, parameters={"objective": "binary:logistic"}, baselines={}),
     ],
     ids=lambda item: f"{type(item).__name__}",
 )
@@ -92,6 +94,7 @@ def test_no_attribute_is_left_out(plural: str, kind: type) -> None:
         view(source=source(stream=DeltaTable("orders")), publish="stream"),
         source(stream=Kafka("orders", times_in="ms", max_record_bytes=9)),
         model(rounds=5, test_fraction=0.5, label="y", spine_features=["a", "b"]),
+        model(trained_from="2022-01-15", tested_from="2022-05-15", threshold=0.25),
     ],
     ids=lambda item: type(item).__name__,
 )

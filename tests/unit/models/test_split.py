@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twinlake.errors import InputError
-from twinlake.models.split import EPOCH, split_by_time
+from twinlake.models.split import EPOCH, split_at, split_by_time
 
 HOUR = 3_600_000_000
 
@@ -61,6 +61,29 @@ def test_both_sides_have_rows_even_for_a_sliver() -> None:
 def test_an_empty_side_is_refused(instants: list[int]) -> None:
     with pytest.raises(InputError, match="cannot be split by time"):
         split_by_time(times(instants), 0.2)
+
+
+@given(
+    st.lists(st.integers(-5, 5), min_size=1, max_size=30),
+    st.integers(-6, 6) | st.none(),
+    st.integers(-6, 6),
+)
+def test_a_cut_at_an_instant(instants: list[int], after: int | None, cut: int) -> None:
+    learned = [i < cut and (after is None or i > after) for i in instants]
+    tested = [i >= cut for i in instants]
+    if not any(learned) or not any(tested):
+        with pytest.raises(InputError, match=r"no time lies .* the rows span"):
+            split_at(times(instants), after, cut)
+        return
+    split = split_at(times(instants), after, cut)
+    assert split.before.tolist() == learned
+    assert split.after.tolist() == tested
+    assert split.cut == EPOCH + dt.timedelta(microseconds=cut)
+
+
+def test_no_rows_have_no_cut() -> None:
+    with pytest.raises(InputError, match="no at lies before 1970-01-01T00:00:00Z; there are no"):
+        split_at(times([]), None, 0, "at")
 
 
 def test_bad_columns_and_fractions_are_named() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tests.unit.models.conftest import DAY
 from twinlake.errors import InputError, StateError
 from twinlake.models.mlflow_session import TrackingStore, mlflow_at
 from twinlake.models.receipts import Receipt, SpinePin, TablePin
@@ -127,6 +130,45 @@ def test_the_receipt_and_pictures_are_artifacts(
         assert (kept / picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_classification_is_logged_with_its_own_metrics_and_curve(
+    folder: Path,
+    store: TrackingStore,
+    recipe: TrainingRecipe,
+    training_set: pa.Table,
+    receipt: Receipt,
+    tracked: TrackedModel,
+) -> None:
+    above = pa.array(training_set["label"].to_numpy() > 10)
+    labelled = training_set.set_column(5, "label", above)
+    logistic = dataclasses.replace(
+        recipe,
+        name="is_high",
+        params={**recipe.params, "objective": "binary:logistic"},
+        baselines={},
+        trained_from_us=0,
+        tested_from_us=40 * DAY,
+        threshold=0.25,
+    )
+    result = train(labelled, logistic, seed=1, threads=1)
+    logged = log_training(
+        store, logistic, result, receipt, TRAINING_SET, started_at=START, finished_at=START
+    )
+    with mlflow_at(store.uri) as client:
+        found = client.get_run(logged.run_id)
+        client.delete_registered_model("is_high")
+    for name, value in result.metrics().items():
+        assert found.data.metrics[name] == value
+    assert not [name for name in found.data.metrics if name.endswith("mae")]
+    assert found.data.params["threshold"] == "0.25"
+    assert found.data.params["trained_from"] == "1970-01-01T00:00:00Z"
+    assert found.data.params["cut"] == "1970-02-10T00:00:00+00:00"
+    assert "test_fraction" not in found.data.params
+    kept = folder / "artifacts" / logged.run_id / "artifacts"
+    assert (kept / "precision_recall.png").read_bytes().startswith(b"\x89PNG")
+    assert not (kept / "forecast.png").exists()
+    shutil.rmtree(kept)
+
+
 def test_nothing_is_pickled(folder: Path, model_file: Path) -> None:
     kept = {path.name for path in folder.rglob("*") if path.is_file()}
     assert kept == {
@@ -231,7 +273,7 @@ def test_a_training_that_cannot_be_kept_is_a_failed_run(
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("twinlake.models.tracking.draw_forecast", full)
+    monkeypatch.setattr("twinlake.models.tracking.draw_result", full)
     with pytest.raises(OSError, match="no space"):
         log_training(
             store, recipe, result, receipt, TRAINING_SET, started_at=START, finished_at=START

@@ -67,6 +67,7 @@ def test_errors_are_those_of_a_naive_loop(
         assert result.errors[name].rmse == pytest.approx(
             math.sqrt(sum(v * v for v in values) / len(values))
         )
+    assert result.test_tail is not None
     for row in result.test_tail.to_pylist():
         actual, forecasts = zip(*tail[row["time"]], strict=True)
         assert row["actual"] == pytest.approx(sum(actual) / len(actual))

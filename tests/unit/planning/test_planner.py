@@ -113,6 +113,10 @@ TEXT: dict[str, tuple[Definitions, list[tuple[str, str]]]] = {
         shop(model(parameters={"eta": 0.2}), Clock("data")),
         [("model", "next_amount")],
     ),
+    "model split": (
+        shop(model(trained_from="2022-01-15", tested_from="2022-05-15"), Clock("data")),
+        [("model", "next_amount")],
+    ),
     "white space in the event timestamp": (
         with_source(
             with_columns=source().with_columns
@@ -128,6 +132,11 @@ def test_a_change_of_text_makes_no_table(
     desired: Definitions, registered: list[tuple[str, str]]
 ) -> None:
     assert steps(desired) == [Register(kind, name, False, False) for kind, name in registered]
+
+
+def test_a_threshold_is_part_of_what_a_model_says() -> None:
+    changed = shop(model(threshold=0.25), Clock("data"))
+    assert steps(changed) == [Register("model", "next_amount", False, True)]
 
 
 def test_the_order_of_windows_is_registered() -> None:
