@@ -224,6 +224,17 @@ class Project:
             self._progress = Progress(self._spark, self.tell)
         return self._spark
 
+    def again(self) -> Project:
+        """Open the same project once more, for another thread, on the same Spark session."""
+        return Project(
+            self.settings,
+            environ=self.environ,
+            now_us=self.now_us,
+            tell=self.tell,
+            sources=self._paths,
+            spark=self.spark,
+        )
+
     def abandon_spark(self) -> None:
         """Let the next use start Spark anew, whatever became of it; a session given stays."""
         if self._spark is None or not self._owns_spark:
