@@ -9,13 +9,13 @@ both stores are compared, cell by cell.
 from __future__ import annotations
 
 import datetime as dt
-import random
 import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -67,6 +67,7 @@ def run(project: Project) -> dict[str, Any]:
     stage("nightly", lambda: materializing.materialize(project, ["card_history"]))
     views = list(project.applied().definitions.views.values())
     verdict = stage("parity", lambda: checking.check_parity(project, views, None))
+    parity = verdict_document(verdict)
     figures = {
         "example": "card_fraud",
         "sent": live.sent,
@@ -81,12 +82,11 @@ def run(project: Project) -> dict[str, Any]:
             name: {"predictions": counts.predictions, "positive": counts.positive}
             for name, counts in live.progress.scored.items()
         },
-        "parity": verdict_document(verdict),
+        "parity": parity,
         "seconds": seconds,
     }
     project.tell("== done")
     project.tell("rows by verdict: " + ", ".join(f"{k} {n:,}" for k, n in _rows(project).items()))
-    parity = figures["parity"]
     project.tell(
         f"parity: {parity['compared']:,} of {parity['served']:,} served cells compared, "
         f"{parity['mismatching']:,} differ"
@@ -111,21 +111,21 @@ def _stream(live: Live, pieces: Any) -> None:  # noqa: ANN401 (an iterable of ta
 
 def _hand_test(project: Project, live: Live) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The original's last notebook: three quiet cards, then a burst on a fourth."""
-    draw = random.Random(123)
+    draw = np.random.default_rng(123)
     *_, used = card_numbers(HISTORY.cards + 1).tolist()
     days_before = [dt.timedelta(hours=18 * number + 7) for number in range(USED_BEFORE)]
     before = [
         _row(f"before-{n}", used, draw.uniform(10, 100), TESTED_AT - early)
         for n, early in enumerate(reversed(days_before))
     ]
-    cards = draw.sample(card_numbers(HISTORY.cards).tolist(), QUIET_CARDS)
+    cards = draw.choice(card_numbers(HISTORY.cards), QUIET_CARDS, replace=False).tolist()
     quiet = [
         _row(f"quiet-{n}", card, draw.uniform(10, 1000), TESTED_AT + dt.timedelta(minutes=n))
         for n, card in enumerate(cards)
     ]
     moment, burst = TESTED_AT + dt.timedelta(minutes=10), []
     for number in range(BURST):
-        moment += dt.timedelta(seconds=draw.uniform(1, 2))
+        moment += dt.timedelta(seconds=float(draw.uniform(1, 2)))
         burst.append(_row(f"burst-{number}", used, draw.uniform(1, 50), moment))
     for rows in (before, quiet, burst):
         _stream(live, [pa.Table.from_pylist(rows, schema=SCHEMA)])
