@@ -14,7 +14,12 @@ from twinlake.java import find_java, jar_files, jars_folder
 from twinlake.lake.session import SessionOptions, start
 
 # Hundreds of small jobs, each seen once: compiling them well costs more than it gives.
-FOR_SHORT_LIVES = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+# With one level of them Java keeps 48 MB of compiled code, and then forgets and compiles again.
+FOR_SHORT_LIVES = (
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-XX:ReservedCodeCacheSize=256m",
+)
 
 
 @pytest.fixture(scope="session")
