@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 COMMAND = Path(sys.prefix) / "bin" / "twinlake"
 # Hundreds of small jobs, each seen once: compiling them well costs more than it gives.
 SMALL = {
-    "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC -XX:-UsePerfData -Xshare:auto",
+    "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData -Xshare:auto",
     "TWINLAKE_DRIVER_MEMORY": "800m",
     "TWINLAKE_SHUFFLE_PARTITIONS": "2",
     "TWINLAKE_SPARK_MASTER": "local[2]",
