@@ -260,13 +260,13 @@ def train(context: Context, model: str, spine: Path | None) -> None:
     text = (
         f"{model} version {trained.tracked.version}, {document['trees']} trees, tested on "
         f"{document['test_rows']:,} rows from {document['cut']}\n\n"
-        f"{_quality_text(document)}\n\n"
+        f"{quality_text(document)}\n\n"
         f"look at it: .venv/bin/mlflow ui --backend-store-uri {tracking}"
     )
     context.answer(text, document)
 
 
-def _quality_text(document: dict[str, Any]) -> str:
+def quality_text(document: dict[str, Any]) -> str:
     """Lay out the errors beside those of the naive forecasts, or how labels are told apart."""
     found = document["classification"]
     if found is None:

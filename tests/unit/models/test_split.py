@@ -68,6 +68,7 @@ def test_an_empty_side_is_refused(instants: list[int]) -> None:
     st.integers(-6, 6) | st.none(),
     st.integers(-6, 6),
 )
+@example([0, 1, 2], 0, 2)
 def test_a_cut_at_an_instant(instants: list[int], after: int | None, cut: int) -> None:
     learned = [i < cut and (after is None or i > after) for i in instants]
     tested = [i >= cut for i in instants]

@@ -1,0 +1,73 @@
+"""What ``train`` says of a model: errors beside naive ones, or how labels are told apart."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+
+from twinlake.cli.jobs import quality_text, trained_document
+from twinlake.definitions.times import to_datetime
+from twinlake.models.boosting import xgb
+from twinlake.models.classification import Classification
+from twinlake.models.train import Errors, TrainingResult
+
+FOUND = Classification(
+    threshold=0.25,
+    roc_auc=0.92,
+    average_precision=0.68,
+    true_positives=977,
+    false_positives=214,
+    false_negatives=607,
+    true_negatives=1_998_202,
+    curve=pa.table({"recall": [1.0, 0.0], "precision": [0.5, 1.0]}),
+)
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "booster": xgb.Booster(),
+        "cut": to_datetime(0),
+        "validation_cut": None,
+        "train_rows": 7,
+        "test_rows": 2_000_000,
+        "compared_rows": 2_000_000,
+        "errors": {},
+        "importance": {},
+        "rounds": 3,
+        "test_tail": None,
+    }
+    trained = SimpleNamespace(
+        model=SimpleNamespace(name="m"),
+        training_set=SimpleNamespace(name="s__1"),
+        tracked=SimpleNamespace(version=1, run_id="r", sha256="f"),
+        result=TrainingResult(**told | changes),
+    )
+    return trained_document(trained)
+
+
+def test_a_classification_is_told_by_its_own_figures() -> None:
+    told = document(classification=FOUND)
+    assert told["classification"] == {"threshold": 0.25, **FOUND.metrics()}
+    assert (told["errors"], told["mae_gain_over_best_baseline"]) == ({}, None)
+    assert [line.split() for line in quality_text(told).splitlines() if line] == [
+        ["metric", "model", "a", "guess"],
+        ["ROC", "AUC", "0.9200", "0.5000"],
+        ["average", "precision", "0.6800", "0.0008"],
+        ["label", "called", "positive", "called", "negative"],
+        ["positive", "977", "607"],
+        ["negative", "214", "1,998,202"],
+        ["above", "a", "probability", "of", "0.25:", "precision", "0.8203,", "recall", "0.6168"],
+    ]
+
+
+def test_a_forecast_is_told_beside_naive_ones() -> None:
+    told = document(errors={"model": Errors(1.5, 2.0), "yesterday": Errors(2.0, 2.5)})
+    assert told["classification"] is None
+    assert told["mae_gain_over_best_baseline"] == 0.25
+    assert [line.split() for line in quality_text(told).splitlines()] == [
+        ["forecast", "MAE", "RMSE"],
+        ["model", "1.5000", "2.0000"],
+        ["yesterday", "2.0000", "2.5000"],
+    ]
