@@ -176,7 +176,7 @@ def _rows(columns: Mapping[str, Column], row: int) -> dict[str, Column]:
 
 
 def _shown(cells: Cells, row: int) -> str:
-    return repr(cells.values.tolist()[row]) if cells.valid[row] else "null"
+    return repr(cells.values[row : row + 1].tolist()[0]) if cells.valid[row] else "null"
 
 
 def _presented(
