@@ -20,11 +20,12 @@ def test_the_definition_shown_is_what_init_makes(tmp_path: Path) -> None:
 
 
 def test_python_is_python_and_its_verbs_exist() -> None:
-    from twinlake.flows.feature_store import FeatureStore, OnlineFeatures
+    from twinlake.flows.feature_store import FeatureStore
+    from twinlake.flows.online_features import OnlineFeatures
 
     called = {
         node.attr
-        for node in ast.walk(ast.parse(BLOCKS[1]))
+        for node in ast.walk(ast.parse(BLOCKS[-1]))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
     assert called == {"open", "get_online_features", "sql", "get_historical_features"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from twinlake.clock import now_us
 from twinlake.definitions.times import parse_instant_us, to_us
 from twinlake.errors import InputError
+from twinlake.flows.online_features import OnlineFeatures
 from twinlake.flows.project import Project
 from twinlake.models.content import content_hash
 from twinlake.settings import load_settings
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from twinlake.flows.leak_checking import LeakCheck
     from twinlake.flows.materializing import Materialized
     from twinlake.flows.modelling import Trained
-    from twinlake.flows.reading import Answer
     from twinlake.flows.stream_lander import Progress
     from twinlake.flows.training_sets import TrainingSet
     from twinlake.lake.validation import Validation
@@ -44,39 +43,6 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 Instant = str | datetime
 Spine = Any  # a path, a pandas DataFrame or an Arrow table; neither library has types of its own
-
-
-@dataclass(frozen=True)
-class OnlineFeatures:
-    """A service's features, as served for some keys.
-
-    Attributes:
-        answers: Per key, in the order asked for: each feature's value, status and event timestamp,
-            and as of when it was read.
-    """
-
-    answers: Sequence[Answer]
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """Give one dictionary a key: its parts, request fields, values; None where not present."""
-        return [
-            {**answer.key, **answer.request}
-            | {name: served.value for name, served in answer.features.items()}
-            for answer in self.answers
-        ]
-
-    def statuses(self) -> list[dict[str, str]]:
-        """Give why a value is what it is, per feature: present, null, missing, expired, error."""
-        return [
-            {name: served.status for name, served in answer.features.items()}
-            for answer in self.answers
-        ]
-
-    def to_df(self) -> pd.DataFrame:
-        """Give one row a key: its parts, its request fields, then the values."""
-        import pandas as pd
-
-        return pd.DataFrame(self.to_dicts())
 
 
 class FeatureStore:
