@@ -36,12 +36,14 @@ class Live:
         progress: What the stream did so far.
         sent: How many transactions were sent.
         sent_us: When, by transaction.
+        read: How many came through: landed, scored and published.
     """
 
     project: Project
     progress: Progress = field(default_factory=Progress)
     sent: int = 0
     sent_us: dict[str, int] = field(default_factory=dict)
+    read: int = 0
     failure: BaseException | None = None
 
     def send(self, pieces: Iterable[pa.Table]) -> None:
@@ -65,12 +67,12 @@ class Live:
             EnvironmentFailure: It takes too long.
         """
         until = time.monotonic() + _PATIENCE_S
-        while self.progress.read < self.sent:
+        while self.read < self.sent:
             if self.failure is not None:
                 raise self.failure
             if time.monotonic() > until:
                 raise EnvironmentFailure(
-                    f"{self.progress.read:,} of {self.sent:,} transactions came through in "
+                    f"{self.read:,} of {self.sent:,} transactions came through in "
                     f"{_PATIENCE_S} s"
                 )
             time.sleep(0.05)
@@ -110,11 +112,10 @@ def running(project: Project, other: Project) -> Iterator[Live]:
         project: The caller's project.
         other: The same project, opened once more for the stream.
     """
-    live, stopped, begun = Live(project), threading.Event(), threading.Event()
+    live, stopped = Live(project), threading.Event()
 
     def note(_source: str, progress: Progress) -> None:
-        live.progress = progress
-        begun.set()
+        live.progress, live.read = progress, progress.read
 
     def run() -> None:
         try:
