@@ -447,7 +447,9 @@ def test_what_fits_no_number_and_no_row_is_named_and_can_be_mended(
     text = FEATURES.replace('        Column("note"),\n', "")
     place.features.write_text(text)
     assert run(place, "apply").code == 0
-    assert run(place, "--json", "materialize").code == 0
+    done_now = run(place, "--json", "materialize")
+    assert done_now.code == 0, done_now.err
+    assert done_now.document["views"]["totals"]["online_rows"] == 3
     found = run(place, "--json", "get", "ranking", "shopper_id=1").document["features"]
     assert {name: (one["value"], one["status"]) for name, one in found.items()} == {
         "last_amount": (1.5, "present"),
@@ -460,9 +462,6 @@ def test_what_fits_no_number_and_no_row_is_named_and_can_be_mended(
     text = text.replace('"sum", "pieces"', '"sum", "many"')
     place.features.write_text(text)
     assert run(place, "apply").code == 0
-    done_now = run(place, "--json", "materialize")
-    assert done_now.code == 0, done_now.err
-    assert done_now.document["views"]["totals"]["online_rows"] == 3
     found = run(place, "--json", "get", "ranking", "shopper_id=1")
     assert found.document["features"]["pieces_7d"]["value"] == float(2 * MUCH)
     assert run(place, "parity", "--all").code == 0
