@@ -72,8 +72,7 @@ class Live:
                 raise self.failure
             if time.monotonic() > until:
                 raise EnvironmentFailure(
-                    f"{self.read:,} of {self.sent:,} transactions came through in "
-                    f"{_PATIENCE_S} s"
+                    f"{self.read:,} of {self.sent:,} transactions came through in {_PATIENCE_S} s"
                 )
             time.sleep(0.05)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,14 +19,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.kernel.asof import expired_at
 from twinlake.kernel.events import NEVER_US
 from twinlake.kernel.pointers import Kept, Newest, Questions
 from twinlake.kernel.views import EXPIRED, MISSING, NOT_YET_KNOWN, PRESENT, STATUSES, ViewShape
-from twinlake.lake import arrays, tables
+from twinlake.lake import arrays, direct, fetching, tables
+from twinlake.lake.direct import DirectFiles
+from twinlake.lake.fetching import FOUND_A, FOUND_B, SLOT, status_of
 
 IntArray = npt.NDArray[np.int64]
 Cell = TypeVar("Cell", bound=np.generic)
@@ -41,8 +42,7 @@ _CHUNK_ROWS = 1 << 20
 _MAX_KEPT_BYTES = 512 << 20
 _KEPT_BYTES_PER_ROW = 40
 
-_SLOT, _FOUND_A, _FOUND_B, _STATUS, _MATCHED = "_slot", "_found_a", "_found_b", "_status", "_at"
-_PAYLOAD, _CELL = "p_", "c_"
+_PAYLOAD, _MATCHED = "p_", "_at"
 _KEPT = "slot bigint, event_us bigint, known_us bigint, hash_a bigint, hash_b bigint"
 
 
@@ -56,12 +56,14 @@ class Wanted:
         events: Accepted events: the keys, ``_event_timestamp``, ``_known_timestamp``,
             ``_hash_a``, ``_hash_b``, and the columns.
         known_is_event: Whether every event is known when it happens.
+        files: Where the same events lie in files that workers can read; None where they cannot.
     """
 
     keys: Sequence[str]
     views: Sequence[ViewShape]
     events: DataFrame
     known_is_event: bool
+    files: DirectFiles | None = None
 
 
 def fits(spine_rows: int, spine_bytes: int) -> bool:
@@ -88,7 +90,7 @@ def join(
     """
     as_of_us = arrays.integers(pa.table({"t": spine.column(time).cast(pa.int64())}), "t")
     answers = spine.rename_columns([_PAYLOAD + name for name in spine.column_names])
-    answers = answers.append_column(_SLOT, pa.array(np.arange(spine.num_rows)))
+    answers = answers.append_column(SLOT, pa.array(np.arange(spine.num_rows)))
     for number, source in enumerate(wanted):
         index = _Index.of(spine, source.keys, as_of_us)
         newest = index.in_spine_order(_find(spark, index, source))
@@ -96,12 +98,7 @@ def join(
     scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / f"newest-rows-{uuid.uuid4().hex}.parquet"
     pq.write_table(answers, file, compression="lz4", store_schema=False)
-    frame = spark.read.parquet(str(file))
-    if len(wanted) == 1:
-        joined = _fetch_one(frame, wanted[0])
-    else:
-        fetched = [_fetch(frame, source, number) for number, source in enumerate(wanted)]
-        joined = reduce(lambda left, right: left.join(right, _SLOT, "left"), fetched, frame)
+    joined = fetching.fetch(spark, answers, file, wanted)
     return joined.select(
         *(F.col(tables.quoted(_PAYLOAD + name)).alias(name) for name in spine.column_names),
         *(tables.quoted(name) for name in _made(wanted)),
@@ -112,11 +109,6 @@ def _made(wanted: Sequence[Wanted]) -> list[str]:
     shapes = [shape for source in wanted for shape in source.views]
     names = [feature.name for shape in shapes for feature in shape.features]
     return names + [mark(s.name) for s in shapes for mark in (status_of, matched_of)]
-
-
-def status_of(view: str) -> str:
-    """Name the column of a view's status in what ``join`` gives."""
-    return f"{view}{_STATUS}"
 
 
 def matched_of(view: str) -> str:
@@ -213,27 +205,40 @@ def _find(spark: SparkSession, index: _Index, source: Wanted) -> Newest:
     if not index.code.size:
         return questions.answer()
     shared = spark.sparkContext.broadcast((index.keys, index.code, index.time_us))
-    known_is_event = source.known_is_event
+    tasks = max(1, _MAX_KEPT_BYTES // (index.code.size * _KEPT_BYTES_PER_ROW))
+    tasks = min(tasks, spark.sparkContext.defaultParallelism)
+    if source.files is None:
+        found = _narrow(source).coalesce(tasks)
+    else:
+        tasks = max(1, min(tasks, len(source.files.parts)))
+        found = direct.task_numbers(spark, tasks)
+    known_is_event, files = source.known_is_event, source.files
 
     def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         held, code, time_us = shared.value
         asked = Questions(held.num_rows, code, time_us)
         codes = _Codes(held)
-        for chunk in _chunks(batches):
-            _offer(asked, codes, chunk, len(held.column_names), known_is_event)
+        names = held.column_names
+        if files is None:
+            chunks = _chunks(batches)
+        else:
+            columns = [*names, "_event_timestamp", "_known_timestamp", "_hash_a", "_hash_b"]
+            numbers = direct.numbers_in(batches)
+            chunks = (c for n in numbers for c in files.read(n, tasks, columns))
+        for chunk in chunks:
+            _offer(asked, codes, chunk, names, known_is_event)
         yield from _kept_batches(asked.kept())
 
-    times = [F.unix_micros("_event_timestamp").alias("event_us")]
-    if not known_is_event:
-        times.append(F.unix_micros("_known_timestamp").alias("known_us"))
-    narrow = source.events.select(*source.keys, *times, "_hash_a", "_hash_b")
-    tasks = max(1, _MAX_KEPT_BYTES // (index.code.size * _KEPT_BYTES_PER_ROW))
-    tasks = min(tasks, spark.sparkContext.defaultParallelism)
-    found = narrow.coalesce(tasks).mapInArrow(of_part, _KEPT)
-    for batch in found._collect_as_arrow():  # noqa: SLF001 (public from 4.0 on)
+    for batch in found.mapInArrow(of_part, _KEPT)._collect_as_arrow():  # noqa: SLF001 (public from 4.0 on)
         questions.merge(_read_kept(batch, index.keys.num_rows))
     shared.destroy()
     return questions.answer()
+
+
+def _narrow(source: Wanted) -> DataFrame:
+    return source.events.select(
+        *source.keys, "_event_timestamp", "_known_timestamp", "_hash_a", "_hash_b"
+    )
 
 
 def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -250,14 +255,18 @@ def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _offer(
-    asked: Questions, codes: _Codes, chunk: pa.Table, width: int, known_is_event: bool
+    asked: Questions, codes: _Codes, chunk: pa.Table, keys: Sequence[str], known_is_event: bool
 ) -> None:
-    names = chunk.column_names
-    code = codes.of([arrays.chunk(chunk, name) for name in names[:width]])
-    event_us = arrays.integers(chunk, "event_us")
-    known_us = event_us if known_is_event else arrays.integers(chunk, "known_us")
+    code = codes.of([arrays.chunk(chunk, name) for name in keys])
+    event_us = _micros(chunk, "_event_timestamp")
+    known_us = event_us if known_is_event else _micros(chunk, "_known_timestamp")
     tie_hi, tie_lo = arrays.integers(chunk, "_hash_a"), arrays.integers(chunk, "_hash_b")
     asked.offer(code, event_us, known_us, tie_hi, tie_lo)
+
+
+def _micros(chunk: pa.Table, name: str) -> IntArray:
+    times: IntArray = arrays.chunk(chunk, name).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return times
 
 
 def _kept_batches(kept: Kept) -> Iterator[pa.RecordBatch]:
@@ -302,51 +311,5 @@ def _with_answers(
         answers = answers.append_column(status_of(shape.name), named.cast(pa.string()))
         answers = answers.append_column(matched_of(shape.name), matched)
     found_a = pa.array(newest.tie_hi, mask=~present)
-    answers = answers.append_column(f"{_FOUND_A}{number}", found_a)
-    return answers.append_column(f"{_FOUND_B}{number}", pa.array(newest.tie_lo))
-
-
-def _columns_of(source: Wanted) -> DataFrame:
-    names = dict.fromkeys(column for shape in source.views for column in shape.columns)
-    picked = [F.col(tables.quoted(name)).alias(_CELL + name) for name in names]
-    return source.events.select("_hash_a", "_hash_b", *picked)
-
-
-def _matches(number: int) -> Column:
-    """One integer is what the hash join goes by; the other half of the row's hash is looked at."""
-    rest = F.col("_hash_b").bitwiseXOR(F.col(f"{_FOUND_B}{number}")) == 0
-    return (F.col("_hash_a") == F.col(f"{_FOUND_A}{number}")) & rest
-
-
-def _features(source: Wanted, *, found: bool) -> list[Column]:
-    columns = []
-    for shape in source.views:
-        is_present = F.col(tables.quoted(status_of(shape.name))) == STATUSES[PRESENT]
-        for feature in shape.features:
-            value = F.lit(None)
-            if found:
-                value = F.when(is_present, F.col(tables.quoted(f"{_CELL}{feature.column}")))
-            columns.append(value.cast(feature.type).alias(feature.name))
-    return columns
-
-
-def _fetch_one(answers: DataFrame, source: Wanted) -> DataFrame:
-    """Pass two for one source: events that answer, with the spine rows they answer for."""
-    pointer = {_SLOT, f"{_FOUND_A}0", f"{_FOUND_B}0"}
-    kept = [tables.quoted(name) for name in answers.columns if name not in pointer]
-    pointing = answers.where(F.col(f"{_FOUND_A}0").isNotNull())
-    joined = _columns_of(source).join(F.broadcast(pointing), _matches(0))
-    without = answers.where(F.col(f"{_FOUND_A}0").isNull())
-    return joined.select(*kept, *_features(source, found=True)).unionByName(
-        without.select(*kept, *_features(source, found=False))
-    )
-
-
-def _fetch(answers: DataFrame, source: Wanted, number: int) -> DataFrame:
-    """Pass two for one of several sources: the features by spine row, where any were found."""
-    statuses = [tables.quoted(status_of(shape.name)) for shape in source.views]
-    pointing = answers.where(F.col(f"{_FOUND_A}{number}").isNotNull()).select(
-        _SLOT, f"{_FOUND_A}{number}", f"{_FOUND_B}{number}", *statuses
-    )
-    joined = _columns_of(source).join(F.broadcast(pointing), _matches(number))
-    return joined.select(_SLOT, *_features(source, found=True))
+    answers = answers.append_column(f"{FOUND_A}{number}", found_a)
+    return answers.append_column(f"{FOUND_B}{number}", pa.array(newest.tie_lo))

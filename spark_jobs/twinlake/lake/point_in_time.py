@@ -26,6 +26,8 @@ from twinlake.definitions.views import FeatureView
 from twinlake.kernel.events import Queries
 from twinlake.kernel.views import MISSING, NOT_YET_KNOWN, STATUSES, ViewShape
 from twinlake.lake import arrays, events, newest_rows, tables
+from twinlake.lake.direct import DirectFiles, direct_files
+from twinlake.lake.fetching import status_of
 from twinlake.lake.vectors import Vectors, vectors
 
 EVENT_TIMESTAMP = "event_timestamp"
@@ -162,9 +164,19 @@ def _wanted(
                 [ViewShape.of(item.view, item.names) for item in same],
                 _events_with_keys(spark, same[0], keys),
                 known_is_event=source.known == KNOWN_AT_EVENT,
+                files=_files(spark, keys, same),
             )
         )
     return wanted
+
+
+def _files(spark: SparkSession, keys: tuple[str, ...], items: list[Taken]) -> DirectFiles | None:
+    """Find the files of one source's events, where what is taken stands in them."""
+    shapes = [ViewShape.of(item.view, item.names) for item in items]
+    columns = [*keys, *(column for shape in shapes for column in shape.columns)]
+    return direct_files(
+        spark, items[0].events_path, items[0].view.source, items[0].version, columns
+    )
 
 
 def _join_plain(
@@ -178,7 +190,7 @@ def _join_plain(
         for source in wanted
         for shape in source.views
         for mark, other in (
-            (newest_rows.status_of, status_column),
+            (status_of, status_column),
             (newest_rows.matched_of, matched_column),
         )
     }
