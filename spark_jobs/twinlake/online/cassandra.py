@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 from cassandra.query import PreparedStatement, SimpleStatement
 
+from twinlake.crash_points import reached
 from twinlake.errors import StateError
 from twinlake.online.cassandra_ddl import (
     CassandraCodec,
@@ -351,6 +352,7 @@ def _cells_of_rows(plan: _Plan, rows: Iterable[OnlineRow]) -> Iterator[Cells]:
         if not chunk:
             return
         yield from chunk
+        reached("publishing.chunk_written")
 
 
 def _cells_of_tombstones(plan: _Plan, keys: Iterable[Key], write_us: int) -> Iterator[Cells]:
