@@ -258,7 +258,9 @@ def _columns(service: FeatureService) -> dict[str, str]:
     columns: dict[str, str] = {}
     for view, names in service.selections():
         columns |= dict.fromkeys(names, view.name)
-        columns |= {field.name: view.name for field in point_in_time.marks(view, names)}
+        # What overflows is null among the features too, and a few planted rows bury no window.
+        for mark in (point_in_time.status_column, point_in_time.matched_column):
+            columns[mark(view.name)] = view.name
     return columns
 
 
