@@ -66,6 +66,7 @@ class Input:
             StateError: The table is not there.
         """
         spark = self._project.spark
+        self._refuse_other_input()
         if self._table is not None:
             if not tables.exists(self._table):
                 raise StateError(f"there is no Delta table at {self._table}")
@@ -81,6 +82,20 @@ class Input:
         servers = ",".join(self._project.settings.stream_bootstrap)
         options = {"kafka.bootstrap.servers": servers}
         return streams.read_topic(spark, self._kafka.topic, options, starting, self._limits)
+
+    def _refuse_other_input(self) -> None:
+        """Refuse to go on in another place: how far it was read says nothing there."""
+        folder = self._project.places.stream(self._source.name)
+        noted, now = folder / "input", str(self)
+        if not noted.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            noted.write_text(now)
+        elif (before := noted.read_text()) != now:
+            raise StateError(
+                f"source {self._source.name} was read from {before}, and now from {now}",
+                hint=f"remove {folder} to read the new one from its beginning; rows that were "
+                "landed are duplicates there",
+            )
 
     def _refuse_other_topic(self) -> None:
         """Refuse a topic that was made anew: its offsets begin at 0 once more, and mean others."""
