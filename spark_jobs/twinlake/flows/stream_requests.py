@@ -64,6 +64,8 @@ def replay(lander: SourceLander, name: str) -> dict[str, Any]:
     kafka = streams.reading_of(source)
     frame = quarantine.waiting(project.spark, project.places.events(source.name), source, kafka)
     batch = stream_batches.judged(frame, source, lander.all_views, project.now_us())
+    if not batch.num_rows:
+        return {**_counts(None), "refused": 0}
     passing = stream_batches.clean(batch)
     if not passing.num_rows:
         return {**_counts(None), "refused": batch.num_rows}

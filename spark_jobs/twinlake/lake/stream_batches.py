@@ -63,6 +63,9 @@ def judged(
         source: Its source.
         views: The views on the source; a row without their keys is of no use.
         landed_us: The present.
+
+    Returns:
+        The rows with what the gate says of each; without rows it has no columns either.
     """
     frame = events.derive(frame, source)
     time = F.col(tables.quoted(source.event_timestamp))
@@ -75,9 +78,8 @@ def judged(
     id_a, id_b = _identity(source)
     raw = F.when(~F.col(landing.CLEAN), F.col(streams.VALUE))
     ready = ready.withColumns({_ID_A: id_a, _ID_B: id_b, rows.RAW: raw})
-    return pa.Table.from_batches(
-        ready.drop(streams.VALUE)._collect_as_arrow(),  # noqa: SLF001 (public from 4.0 on)
-    )
+    batches = ready.drop(streams.VALUE)._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
+    return pa.Table.from_batches(batches) if batches else pa.table({})
 
 
 def clean(batch: pa.Table) -> pa.Table:
