@@ -37,6 +37,7 @@ NAMES = (
     "publishing.rows_appended",
     "publishing.rows_counted",
     "publishing.chunk_written",
+    "publishing.chunk_sent",
     "publishing.online_written",
     "publishing.written_down",
     "streaming.begun",

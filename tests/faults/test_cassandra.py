@@ -51,7 +51,7 @@ class Online:
             return started[0].wait()
 
     def stopped_amid_writes(self, started: list[Running]) -> Running:
-        running = self.start("materialize", TWINLAKE_CRASH_POINT="publishing.chunk_written:2:stop")
+        running = self.start("materialize", TWINLAKE_CRASH_POINT="publishing.chunk_sent:2:stop")
         started.append(running)
         running.wait_until_stopped()
         return running

@@ -352,7 +352,7 @@ def _cells_of_rows(plan: _Plan, rows: Iterable[OnlineRow]) -> Iterator[Cells]:
         if not chunk:
             return
         yield from chunk
-        reached("publishing.chunk_written")
+        reached("publishing.chunk_sent")
 
 
 def _cells_of_tombstones(plan: _Plan, keys: Iterable[Key], write_us: int) -> Iterator[Cells]:
