@@ -17,8 +17,9 @@ from twinlake.kernel.events import NEVER_US
 from twinlake.kernel.exact import BoolArray, IntArray
 from twinlake.kernel.windows import FOREVER_AGO_US, Timeline
 
-# The four integers that order the rows of a key, law 2: event, known and the two halves of the tie.
-_LEVELS = 4
+# The four integers that order the rows of a key, law 2: event, known and the two halves of the tie;
+# the fifth comes along.
+_LEVELS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Kept:
 
     Attributes:
         slot: The first question that may see each, shape (c,), ascending.
-        order: Event, known and tie of each: four int64 arrays of shape (c,).
+        order: Event, known, tie and place of each: five int64 arrays of shape (c,).
         first_us: Per key the earliest event that was known late; ``NEVER_US`` without any.
             Shape (K,).
     """
@@ -45,6 +46,7 @@ class Newest:
         found: Whether a row is visible.
         not_yet_known: Whether none is, though one with ``e <= t`` exists.
         event_us, known_us, tie_hi, tie_lo: The newest visible row; 0 where there is none.
+        place: What was offered with it.
     """
 
     found: BoolArray
@@ -53,6 +55,7 @@ class Newest:
     known_us: IntArray
     tie_hi: IntArray
     tie_lo: IntArray
+    place: IntArray
 
 
 class Questions:
@@ -78,14 +81,18 @@ class Questions:
         known_us: IntArray,
         tie_hi: IntArray,
         tie_lo: IntArray,
+        place: IntArray,
     ) -> None:
-        """Look events up among the questions; all arrays of shape (n,), a key of -1 is nobody's."""
+        """Look events up among the questions; all arrays of shape (n,), a key of -1 is nobody's.
+
+        ``place`` says where an event is to be found; it takes no part in the order.
+        """
         asked = np.flatnonzero(key >= 0)
         if not asked.size:
             return
         if asked.size < key.size:
             key, event_us, known_us = key[asked], event_us[asked], known_us[asked]
-            tie_hi, tie_lo = tie_hi[asked], tie_lo[asked]
+            tie_hi, tie_lo, place = tie_hi[asked], tie_lo[asked], place[asked]
         seen_us = np.maximum(event_us, known_us)
         # An event that is known when it happens hides from nobody.
         late = np.flatnonzero(seen_us > event_us)
@@ -97,7 +104,7 @@ class Questions:
         some = slot < starts[key + 1]
         # Most events lose at once against what is kept already.
         some[some] = event_us[some] >= self._order[0][slot[some]]
-        self._keep(slot[some], [v[some] for v in (event_us, known_us, tie_hi, tie_lo)])
+        self._keep(slot[some], [v[some] for v in (event_us, known_us, tie_hi, tie_lo, place)])
 
     def merge(self, kept: Kept) -> None:
         """Take over what was kept of other events for the same questions."""
@@ -127,8 +134,8 @@ class Questions:
         best = np.maximum.accumulate(running) - base - 1
         found = best >= 0
         if not slot.size:
-            nothing = np.zeros(self._key.size, np.int64)
-            return Newest(found, self._has_late_event(), nothing, nothing, nothing, nothing)
+            nothing = [np.zeros(self._key.size, np.int64)] * _LEVELS
+            return Newest(found, self._has_late_event(), *nothing)
         row = by_rank[np.maximum(best, 0)]
         values = [np.where(found, level[row], 0) for level in order]
         return Newest(found, ~found & self._has_late_event(), *values)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,6 +25,11 @@ from twinlake.definitions.resolution import raw_columns
 from twinlake.definitions.sources import Source
 from twinlake.lake import events, tables
 
+IntArray = npt.NDArray[np.int64]
+
+# Where a row stands: the number of its part, and of itself there.
+PLACE = "_place"
+_ROW_BITS = 32
 _ROWS_AT_ONCE = 1 << 20
 # Features of a table by which a file's rows or columns are others than the table's.
 _HIDING = {"deletionVectors", "columnMapping"}
@@ -47,15 +54,48 @@ class DirectFiles:
             number: Which task this is.
             of: How many tasks there are.
             columns: Columns of the table.
+
+        Returns:
+            The columns that the files have, and ``_place``: what ``take`` finds a row by.
         """
-        for path, group in self.parts[number::of]:
-            with pq.ParquetFile(path, memory_map=True) as file:
-                there = set(file.schema_arrow.names)
-                listed = [name for name in [*columns, "_version"] if name in there]
-                for batch in file.iter_batches(
-                    _ROWS_AT_ONCE, row_groups=[group], columns=list(dict.fromkeys(listed))
-                ):
-                    yield self._counted(pa.Table.from_batches([batch]))
+        for part in range(number, len(self.parts), of):
+            for first, rows in self._pieces(part, [*columns, "_version"]):
+                place = first + np.arange(rows.num_rows, dtype=np.int64)
+                yield self._counted(rows.append_column(PLACE, pa.array(place)))
+
+    def take(
+        self, number: int, of: int, columns: Sequence[str], places: IntArray
+    ) -> Iterator[tuple[slice, pa.Table]]:
+        """Take rows out of every ``of``-th piece from ``number`` on.
+
+        Args:
+            number: Which task this is.
+            of: How many tasks there are.
+            columns: Columns of the table.
+            places: Of the rows wanted, in all pieces; ascending.
+
+        Returns:
+            Some rows at a time: which of the places they are of, and the columns that are there.
+        """
+        for part in range(number, len(self.parts), of):
+            low, high = np.searchsorted(places, [part << _ROW_BITS, (part + 1) << _ROW_BITS])
+            if low == high:
+                continue
+            for first, rows in self._pieces(part, columns):
+                low, high = np.searchsorted(places, [first, first + rows.num_rows])
+                if low < high:
+                    yield slice(low, high), rows.take(pa.array(places[low:high] - first))
+
+    def _pieces(self, part: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+        """Read a part, some rows at a time, each time with the place of the first."""
+        path, group = self.parts[part]
+        with pq.ParquetFile(path, memory_map=True) as file:
+            there = set(file.schema_arrow.names)
+            listed = list(dict.fromkeys(name for name in columns if name in there))
+            row = 0
+            for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=listed):
+                yield (part << _ROW_BITS) + row, pa.Table.from_batches([batch])
+                row += batch.num_rows
 
     def _counted(self, rows: pa.Table) -> pa.Table:
         version = rows.column("_version")

@@ -27,8 +27,8 @@ from twinlake.kernel.events import NEVER_US
 from twinlake.kernel.pointers import Kept, Newest, Questions
 from twinlake.kernel.views import EXPIRED, MISSING, NOT_YET_KNOWN, PRESENT, STATUSES, ViewShape
 from twinlake.lake import arrays, direct, fetching, tables
-from twinlake.lake.direct import DirectFiles
-from twinlake.lake.fetching import FOUND_A, FOUND_B, SLOT, status_of
+from twinlake.lake.direct import PLACE, DirectFiles
+from twinlake.lake.fetching import FOUND_A, FOUND_AT, FOUND_B, SLOT, status_of
 
 IntArray = npt.NDArray[np.int64]
 Cell = TypeVar("Cell", bound=np.generic)
@@ -43,7 +43,7 @@ _MAX_KEPT_BYTES = 512 << 20
 _KEPT_BYTES_PER_ROW = 40
 
 _PAYLOAD, _MATCHED = "p_", "_at"
-_KEPT = "slot bigint, event_us bigint, known_us bigint, hash_a bigint, hash_b bigint"
+_KEPT = "slot bigint, event_us bigint, known_us bigint, hash_a bigint, hash_b bigint, place bigint"
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ class _Index:
             known_us=placed(newest.known_us),
             tie_hi=placed(newest.tie_hi),
             tie_lo=placed(newest.tie_lo),
+            place=placed(newest.place),
         )
 
 
@@ -261,7 +262,11 @@ def _offer(
     event_us = _micros(chunk, "_event_timestamp")
     known_us = event_us if known_is_event else _micros(chunk, "_known_timestamp")
     tie_hi, tie_lo = arrays.integers(chunk, "_hash_a"), arrays.integers(chunk, "_hash_b")
-    asked.offer(code, event_us, known_us, tie_hi, tie_lo)
+    if PLACE in chunk.column_names:
+        place = arrays.integers(chunk, PLACE)
+    else:
+        place = np.zeros(chunk.num_rows, np.int64)
+    asked.offer(code, event_us, known_us, tie_hi, tie_lo, place)
 
 
 def _micros(chunk: pa.Table, name: str) -> IntArray:
@@ -277,7 +282,7 @@ def _kept_batches(kept: Kept) -> Iterator[pa.RecordBatch]:
     columns = [
         np.concatenate([column, more])
         for column, more in zip(
-            columns, [-1 - late, kept.first_us[late], nothing, nothing, nothing], strict=True
+            columns, [-1 - late, kept.first_us[late], *[nothing] * 4], strict=True
         )
     ]
     names = [part.split(" ")[0] for part in _KEPT.split(", ")]
@@ -312,4 +317,5 @@ def _with_answers(
         answers = answers.append_column(matched_of(shape.name), matched)
     found_a = pa.array(newest.tie_hi, mask=~present)
     answers = answers.append_column(f"{FOUND_A}{number}", found_a)
-    return answers.append_column(f"{FOUND_B}{number}", pa.array(newest.tie_lo))
+    answers = answers.append_column(f"{FOUND_B}{number}", pa.array(newest.tie_lo))
+    return answers.append_column(f"{FOUND_AT}{number}", pa.array(newest.place))

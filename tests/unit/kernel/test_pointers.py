@@ -30,7 +30,14 @@ def asked(rows: list[tuple[int, int]]) -> Questions:
 
 
 def offer(to: Questions, rows: list[Event]) -> None:
-    to.offer(*np.array(rows, np.int64).reshape(-1, 5).T)
+    key, event_us, known_us, tie_hi, tie_lo = np.array(rows, np.int64).reshape(-1, 5).T
+    places = np.array([place_of(row[1:]) for row in rows], np.int64)
+    to.offer(key, event_us, known_us, tie_hi, tie_lo, places)
+
+
+def place_of(order: tuple[int, ...]) -> int:
+    """Where an event is to be found; the same for equal ones, and in no order."""
+    return sum(level * by for level, by in zip(order, (7, -3, 5, 11), strict=True)) % 31
 
 
 @given(events, questions, st.integers(0, 14), st.booleans())
@@ -53,6 +60,8 @@ def test_every_question_gets_its_newest_visible_event(
         answer = (found.event_us, found.known_us, found.tie_hi, found.tie_lo)
         assert found.found[place] == bool(visible)
         assert tuple(values[place] for values in answer) == max(visible, default=(0, 0, 0, 0))
+        if visible:
+            assert found.place[place] == place_of(max(visible))
         assert found.not_yet_known[place] == (bool(before) and not visible)
 
 
