@@ -9,11 +9,9 @@ both stores are compared, cell by cell.
 from __future__ import annotations
 
 import datetime as dt
-import time
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +20,7 @@ import pyarrow.compute as pc
 from examples.card_fraud import simulator, training
 from examples.card_fraud.generator import SCHEMA, Extent, card_numbers, generate, write
 from examples.card_fraud.live import SOURCE, Live, line, running
+from examples.stages import Stages
 from twinlake.cli.checks import verdict_document
 from twinlake.flows import checking, materializing
 from twinlake.flows.project import Project, online_table
@@ -39,20 +38,11 @@ QUIET_CARDS: Final = 3
 BURST: Final = 10
 # A card that is used now and then: nine times in the week before the burst.
 USED_BEFORE: Final = 9
-Result = TypeVar("Result")
 
 
 def run(project: Project) -> dict[str, Any]:
     """Run every stage and give the figures of the run."""
-    seconds: dict[str, float] = {}
-
-    def stage(name: str, work: Callable[[], Result]) -> Result:
-        project.tell(f"== {name}")
-        began = time.monotonic()
-        result = work()
-        seconds[name] = round(time.monotonic() - began, 2)
-        return result
-
+    stage = Stages(project)
     history, streamed = stage("generate", lambda: _transactions(project))
     stage("start", lambda: project.spark)
     with project.reading_from(SOURCE, history):
@@ -83,7 +73,7 @@ def run(project: Project) -> dict[str, Any]:
             for name, counts in live.progress.scored.items()
         },
         "parity": parity,
-        "seconds": seconds,
+        "seconds": stage.seconds,
     }
     project.tell("== done")
     project.tell("rows by verdict: " + ", ".join(f"{k} {n:,}" for k, n in _rows(project).items()))

@@ -14,10 +14,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 import numpy as np
@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from examples.card_fraud.chains import positions
 from examples.card_fraud.spine import write_spine
+from examples.stages import Stages
 from twinlake.cli.jobs import trained_document
 from twinlake.cli.main import report
 from twinlake.clock import now_us
@@ -48,7 +49,6 @@ HAND_CHECKS: Final = (
     {"transaction_amount": 1.0, "amt_ratio1": 1.0, "amt_ratio2": 1.0, "count_ratio": 0.30},
     {"transaction_amount": 1.0, "amt_ratio1": 1.0, "amt_ratio2": 1.0, "count_ratio": 0.06},
 )
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -164,20 +164,12 @@ def tell(project: Project, judged: Judged) -> None:
 
 def run(project: Project) -> dict[str, Any]:
     """Do it all, and give the figures."""
-    seconds: dict[str, float] = {}
-
-    def stage(name: str, work: Callable[[], Result]) -> Result:
-        project.tell(f"== {name}")
-        began = time.monotonic()
-        result = work()
-        seconds[name] = round(time.monotonic() - began, 2)
-        return result
-
+    stage = Stages(project)
     stage("start", lambda: project.spark)
     training_set = stage("prepare", lambda: prepare(project))
     judged = stage("train", lambda: train(project, training_set))
     tell(project, judged)
-    return {"rows": training_set.receipt.rows, **judged.document(), "seconds": seconds}
+    return {"rows": training_set.receipt.rows, **judged.document(), "seconds": stage.seconds}
 
 
 @click.command()

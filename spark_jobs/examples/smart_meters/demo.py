@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from examples.smart_meters.spine import write_spine
+from examples.stages import Stages
 from twinlake.cli.checks import verdict_document
 from twinlake.cli.jobs import trained_document
 from twinlake.definitions.fingerprints import view_fingerprint
@@ -19,20 +18,11 @@ from twinlake.lake import tables
 SOURCE = "daily_energy"
 SERVICE = "energy_forecast"
 MODEL = "next_day_energy"
-Result = TypeVar("Result")
 
 
 def run(project: Project) -> dict[str, Any]:
     """Run every stage and give the figures of the run."""
-    seconds: dict[str, float] = {}
-
-    def stage(name: str, work: Callable[[], Result]) -> Result:
-        project.tell(f"== {name}")
-        began = time.monotonic()
-        result = work()
-        seconds[name] = round(time.monotonic() - began, 2)
-        return result
-
+    stage = Stages(project)
     stage("start", lambda: project.spark)
     before = _state(project) if project.registry.current().number else {}
     stage("apply", lambda: applying.apply(project))
@@ -58,7 +48,7 @@ def run(project: Project) -> dict[str, Any]:
         "get": answer,
         "parity": verdict_document(verdict),
         "run_again_unchanged": before == after if before else None,
-        "seconds": seconds,
+        "seconds": stage.seconds,
     }
     _summarize(project, figures)
     return figures

@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from twinlake.sockets import receive
+
 _METADATA: Final = 3
 _VERSION: Final = 1  # every broker since 0.10 answers it
 _ASKED_AS: Final = b"twinlake"
@@ -45,10 +47,10 @@ def _ask(connection: socket.socket, until: float) -> bytes:
     head = struct.pack(">hhih", _METADATA, _VERSION, _NUMBER, len(_ASKED_AS)) + _ASKED_AS
     asked = head + struct.pack(">i", 0)
     connection.sendall(struct.pack(">i", len(asked)) + asked)
-    (length,) = struct.unpack(">i", _receive(connection, 4, until))
+    (length,) = struct.unpack(">i", receive(connection, 4, until))
     if not 4 <= length <= _LONGEST_BODY:
         raise ValueError("it does not speak Kafka")
-    answer = _receive(connection, length, until)
+    answer = receive(connection, length, until)
     if struct.unpack_from(">i", answer)[0] != _NUMBER:
         raise ValueError("it does not speak Kafka")
     return answer[4:]
@@ -69,17 +71,3 @@ def _behind_text(body: bytes, place: int) -> int:
     """Where the text that begins here ends; a length of -1 is none."""
     (length,) = struct.unpack_from(">h", body, place)
     return place + 2 + max(int(length), 0)
-
-
-def _receive(connection: socket.socket, size: int, until: float) -> bytes:
-    received = b""
-    while len(received) < size:
-        left = until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        part = connection.recv(size - len(received))
-        if not part:
-            raise ValueError("it closed the connection")
-        received += part
-    return received

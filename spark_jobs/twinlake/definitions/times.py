@@ -20,6 +20,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Far enough out that no instant reaches them, near enough that sums of two still fit 64 bits.
 MIN_US = -(2**62)
 MAX_US = 2**62
+ALWAYS = (MIN_US, MAX_US)
 
 _UNITS_US = {
     "us": 1,

@@ -85,32 +85,37 @@ class Input:
 
     def _refuse_other_input(self) -> None:
         """Refuse to go on in another place: how far it was read says nothing there."""
-        folder = self._project.places.stream(self._source.name)
-        noted, now = folder / "input", str(self)
-        if not noted.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            noted.write_text(now)
-        elif (before := noted.read_text()) != now:
+        now = str(self)
+        before = self._noted("input", now)
+        if before != now:
             raise StateError(
                 f"source {self._source.name} was read from {before}, and now from {now}",
-                hint=f"remove {folder} to read the new one from its beginning; rows that were "
-                "landed are duplicates there",
+                hint=f"remove {self._notes} to read the new one from its beginning; rows that "
+                "were landed are duplicates there",
             )
 
     def _refuse_other_topic(self) -> None:
         """Refuse a topic that was made anew: its offsets begin at 0 once more, and mean others."""
-        topic, folder = self._kafka.topic, self._project.places.stream(self._source.name)
+        topic = self._kafka.topic
         identity = Topics(self._project.settings.stream_bootstrap).identity(topic)
-        noted = folder / "topic"
-        if not noted.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            noted.write_text(identity)
-        elif noted.read_text() != identity:
+        if self._noted("topic", identity) != identity:
             raise StateError(
                 f"topic {topic} was made anew since source {self._source.name} was read last: "
                 "records that were not read by then are lost",
-                hint=f"remove {folder} to read the new topic from its beginning",
+                hint=f"remove {self._notes} to read the new topic from its beginning",
             )
+
+    @property
+    def _notes(self) -> Path:
+        return self._project.places.stream(self._source.name)
+
+    def _noted(self, name: str, now: str) -> str:
+        """Give what was noted when the source was read first; that is what is so now at first."""
+        file = self._notes / name
+        if not file.exists():
+            self._notes.mkdir(parents=True, exist_ok=True)
+            file.write_text(now)
+        return file.read_text()
 
     def rows(self, frame: DataFrame) -> DataFrame:
         """Give a batch of the stream as rows of the source's schema, each with its place."""

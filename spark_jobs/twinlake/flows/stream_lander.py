@@ -20,9 +20,8 @@ import pyarrow as pa
 
 from twinlake.crash_points import reached
 from twinlake.definitions.fingerprints import source_fingerprint, view_fingerprint
-from twinlake.definitions.resolution import longest_window_us
 from twinlake.definitions.sources import Source
-from twinlake.definitions.times import MAX_US, MIN_US
+from twinlake.definitions.times import ALWAYS, MIN_US
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
 from twinlake.flows.landing import recover, stream_landing
@@ -30,6 +29,7 @@ from twinlake.flows.project import Project
 from twinlake.flows.publishing import catch_up
 from twinlake.flows.stream_publishing import NewEvents, StreamPublisher
 from twinlake.flows.stream_scoring import Scored, StreamScorer, extra_columns
+from twinlake.kernel.views import ViewShape
 from twinlake.lake import stream_batches, tables
 from twinlake.registry.state import Landing
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 # Beyond what windows reach this much is held, so that events may be late by it at no cost.
 _SLACK_US = 3_600_000_000
-_EVERYTHING = (MIN_US, MAX_US)
 # A request that was carried out by a lander that died is among the newest commits.
 _LOOKED_BACK = 50
 _MOST_NOTED = 10_000
@@ -140,7 +139,7 @@ class SourceLander:
         """Finish what was left or landed by others, and hold what batches in time need."""
         recover(self.project, self.source)
         for view in self._views:
-            catch_up(self.project, view, _EVERYTHING)
+            catch_up(self.project, view, ALWAYS)
         spark = self.project.spark
         landings = self.project.landings(self.source.name)
         self._version = max(
@@ -148,7 +147,7 @@ class SourceLander:
             tables.last_commit(spark, self._path).version,
         )
         self._clock_us = landings.newest_event_us()
-        self._reach_us = max((_reach_us(view) for view in self.all_views), default=0)
+        self._reach_us = max((ViewShape.of(v).reach_us for v in self.all_views), default=0)
         since_us = self._since_us()
         self._claims = stream_batches.load_claims(spark, self._path, self.source, since_us)
         self._recent = stream_batches.load_recent(
@@ -306,7 +305,3 @@ class SourceLander:
                 hint="start the stream again: it goes on where it ended, by the new definitions",
             )
         self._registry_number = number
-
-
-def _reach_us(view: FeatureView) -> int:
-    return longest_window_us(view) + (view.hop_us or 0)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from twinlake.crash_points import reached
 from twinlake.definitions.fingerprints import view_fingerprint
-from twinlake.definitions.times import MAX_US, MIN_US
+from twinlake.definitions.times import ALWAYS, MAX_US, MIN_US
 from twinlake.definitions.views import FeatureView
 from twinlake.flows import publishing
 from twinlake.flows.project import Project, view_table
@@ -24,8 +24,6 @@ from twinlake.kernel.views import ViewShape
 from twinlake.lake import feature_rows, publication, stream_batches, tables
 from twinlake.lake.recent import RecentEvents, distinct_keys
 from twinlake.registry.state import Publication
-
-_EVERYTHING = (MIN_US, MAX_US)
 
 
 @dataclass(frozen=True)
@@ -128,9 +126,8 @@ class StreamPublisher:
 
     def _relevant(self, new: NewEvents, recent: RecentEvents) -> pa.Table | None:
         """Give the events that the batch's rows depend on; None where they reach further back."""
-        reach_us = self._shape.longest_us + (self.view.hop_us or 0) or 1
         earliest_us = pc.min(new.events.column("event_us")).as_py()
-        if recent.is_cut and earliest_us - reach_us < recent.since_us:
+        if recent.is_cut and earliest_us - self._shape.reach_us < recent.since_us:
             return None
         keys = list(self._shape.keys)
         relevant = recent.of_keys(distinct_keys(new.events, keys))
@@ -139,7 +136,7 @@ class StreamPublisher:
         return relevant
 
     def _publish_from_lake(self, new: NewEvents) -> Published:
-        done = publishing.catch_up(self.project, self.view, _EVERYTHING)
+        done = publishing.catch_up(self.project, self.view, ALWAYS)
         self._version = new.version
         if done is None:
             return Published(0, 0, is_slow=True)
@@ -158,13 +155,13 @@ class StreamPublisher:
         return publishing.write_online(self.project, self.view, rows, write_us)
 
     def _feature_rows(self, new: NewEvents, relevant: pa.Table) -> pa.Table:
-        work = feature_rows.Work(self._version, new.version, (_EVERYTHING,), ())
+        work = feature_rows.Work(self._version, new.version, (ALWAYS,), ())
         made = feature_rows.rows_of_part(relevant.to_batches(), self._shape, work)
         return pa.Table.from_batches(list(made))
 
     def _append(self, rows: pa.Table, version: int) -> tables.Commit:
         number = self.project.publications(self.view.name).next_number()
-        metadata = publishing.commit_metadata(number, version, _EVERYTHING)
+        metadata = publishing.commit_metadata(number, version, ALWAYS)
         return stream_batches.append_arrow(
             self.project.spark,
             rows,

@@ -14,8 +14,6 @@ from twinlake.flows.stream_lander import SourceLander
 from twinlake.lake import quarantine, stream_batches, streams
 from twinlake.registry.inbox import Inbox, Request
 
-PUSHED, REPLAYED = "push", "replay"
-
 
 def carry_out(lander: SourceLander, inbox: Inbox, request: Request) -> None:
     """Carry out a request and answer it; what fails is an answer too."""
@@ -50,11 +48,11 @@ def handle(lander: SourceLander, request: Request) -> Mapping[str, Any]:
 
 def push(lander: SourceLander, rows: Path, name: str) -> dict[str, Any]:
     """Land the rows of a Parquet file that somebody pushed; the same push again lands nothing."""
-    done = lander.landed_as(PUSHED, name)
+    done = lander.landed_as(PUSH, name)
     if done is None:
         frame = lander.project.spark.read.parquet(str(rows))
         typed = streams.typed_rows(frame, lander.source, f"push {name}")
-        done = lander.take(typed, {"query": PUSHED, "query_batch": 0, "request": name})
+        done = lander.take(typed, {"query": PUSH, "query_batch": 0, "request": name})
     return _counts(done)
 
 
@@ -69,7 +67,7 @@ def replay(lander: SourceLander, name: str) -> dict[str, Any]:
     passing = stream_batches.clean(batch)
     if not passing.num_rows:
         return {**_counts(None), "refused": batch.num_rows}
-    origin = {"query": REPLAYED, "query_batch": 0, "request": name}
+    origin = {"query": REPLAY, "query_batch": 0, "request": name}
     landed = lander.take_judged(passing, origin)
     return {**_counts(landed), "refused": batch.num_rows - passing.num_rows}
 

@@ -186,9 +186,8 @@ class StreamScorer:
         """Give features of the events by name, in their order; None where they reach too far."""
         found: dict[str, pa.Array] = {}
         for view, shape in self._views:
-            reach_us = shape.longest_us + (view.hop_us or 0)
             earliest_us = pc.min(asked.column("event_us")).as_py()
-            if recent.is_cut and earliest_us - reach_us < recent.since_us:
+            if recent.is_cut and earliest_us - shape.reach_us < recent.since_us:
                 return None
             found |= _features(view, shape, asked, recent)
         for name in event_columns(self.model):

@@ -74,6 +74,11 @@ class ViewShape:
         ]
 
     @property
+    def reach_us(self) -> int:
+        """How far before an event what it changes may look; at least to its own moment."""
+        return self.longest_us + (self.hop_us or 0) or 1
+
+    @property
     def windows_us(self) -> list[int]:
         """The distinct windows, shortest first."""
         return sorted({f.window_us for f in self.features if f.window_us is not None})

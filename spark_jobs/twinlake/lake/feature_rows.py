@@ -82,12 +82,11 @@ def relevant_events(spark: SparkSession, path: Path, view: FeatureView, work: Wo
         frame = frame.where(F.col(key).isNotNull())
     if work.after_version and not work.missing:
         new = frame.where(F.col("_version") > work.after_version)
-        # Without windows a row sees those of its own moment, so that is within reach.
-        reach_us = ViewShape.of(view).longest_us + (view.hop_us or 0) or 1
         since_us = new.agg(F.min(F.unix_micros("_event_timestamp"))).first()
         # Nothing before the reach of the oldest new event can change a row.
         if since_us is not None and since_us[0] is not None:
-            frame = frame.where(F.unix_micros("_event_timestamp") > since_us[0] - reach_us)
+            reached_us = since_us[0] - ViewShape.of(view).reach_us
+            frame = frame.where(F.unix_micros("_event_timestamp") > reached_us)
         frame = frame.join(new.select(*keys).distinct(), keys, "left_semi")
     return frame.select(
         *keys,

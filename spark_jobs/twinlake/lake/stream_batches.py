@@ -69,10 +69,8 @@ def judged(
     """
     frame = events.derive(frame, source)
     time = F.col(tables.quoted(source.event_timestamp))
-    keys = list(dict.fromkeys(key for view in views for key in view.entity.join_keys))
-    ready = landing.judge_rows(
-        frame.withColumn("_event_timestamp", time), source, landed_us, keys, arrived_us=landed_us
-    )
+    frame = frame.withColumn("_event_timestamp", time)
+    ready = landing.judge_rows(frame, source, landed_us, _keys(views), arrived_us=landed_us)
     where = F.lit(True) if source.where is None else F.expr(source.where)
     ready = ready.withColumn(_COUNTS, F.coalesce(where, F.lit(False)))
     id_a, id_b = _identity(source)
@@ -298,8 +296,7 @@ def taking_part(
     """
     accepted = pc.equal(batch.column("_verdict"), events.ACCEPTED)
     chosen = batch.filter(pc.and_(accepted, batch.column(_COUNTS)))
-    keys = dict.fromkeys(key for view in views for key in view.entity.join_keys)
-    columns = dict.fromkeys([*(n for view in views for n in needed_columns(view)), *extra])
+    keys, columns = _held(views, extra)
     found = {key: chosen.column(key) for key in keys}
     found["event_us"] = chosen.column("_event_timestamp").cast(pa.int64())
     found["known_us"] = chosen.column("_known_timestamp").cast(pa.int64())
@@ -307,6 +304,16 @@ def taking_part(
         found[name] = chosen.column(f"_{name}")
     found |= {PREFIX + name: chosen.column(name) for name in columns}
     return pa.table(found).combine_chunks()
+
+
+def _held(views: Sequence[FeatureView], extra: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Name the keys of all views, and the columns that events are held with."""
+    columns = [*(name for view in views for name in needed_columns(view)), *extra]
+    return _keys(views), list(dict.fromkeys(columns))
+
+
+def _keys(views: Sequence[FeatureView]) -> list[str]:
+    return list(dict.fromkeys(key for view in views for key in view.entity.join_keys))
 
 
 def load_recent(
@@ -320,8 +327,7 @@ def load_recent(
     """Read the events after a moment that take part in features of some views."""
     recent = RecentEvents(since_us)
     frame = events.accepted(spark, path, source).where(_after(since_us))
-    keys = dict.fromkeys(key for view in views for key in view.entity.join_keys)
-    columns = dict.fromkeys([*(n for view in views for n in needed_columns(view)), *extra])
+    keys, columns = _held(views, extra)
     listed = frame.select(
         *keys,
         F.unix_micros("_event_timestamp").alias("event_us"),

@@ -11,6 +11,8 @@ import struct
 import time
 from typing import Final
 
+from twinlake.sockets import receive
+
 _QUERY: Final = b"SELECT key FROM system.local"
 _HEADER: Final = struct.Struct(">BBhBi")  # version, flags, stream, opcode, length of the body
 _VERSION: Final = 4
@@ -53,21 +55,7 @@ def _text(value: bytes) -> bytes:
 
 def _ask(connection: socket.socket, code: int, body: bytes, until: float) -> tuple[int, bytes]:
     connection.sendall(_HEADER.pack(_VERSION, 0, 0, code, len(body)) + body)
-    version, _, _, answer, length = _HEADER.unpack(_receive(connection, _HEADER.size, until))
+    version, _, _, answer, length = _HEADER.unpack(receive(connection, _HEADER.size, until))
     if not version & _ANSWER or not 0 <= length <= _LONGEST_BODY:
         raise ValueError("it does not speak CQL")
-    return answer, _receive(connection, length, until)
-
-
-def _receive(connection: socket.socket, size: int, until: float) -> bytes:
-    received = b""
-    while len(received) < size:
-        left = until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        part = connection.recv(size - len(received))
-        if not part:
-            raise ValueError("it closed the connection")
-        received += part
-    return received
+    return answer, receive(connection, length, until)

@@ -1,0 +1,34 @@
+"""The stages of an example's run: each is named when it begins, and timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from twinlake.flows.project import Project
+
+Result = TypeVar("Result")
+
+
+class Stages:
+    """Runs the stages of an example one after the other.
+
+    Args:
+        project: Tells where the run is.
+
+    Attributes:
+        seconds: How long each stage took.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, work: Callable[[], Result]) -> Result:
+        """Run a stage and give what it gives."""
+        self._project.tell(f"== {name}")
+        began = time.monotonic()
+        result = work()
+        self.seconds[name] = round(time.monotonic() - began, 2)
+        return result
