@@ -111,10 +111,10 @@ def duck(folder: Path) -> Callable[[], None]:
     events = f"'{folder}/events.parquet'"
     if late:
         # A row becomes visible at max(at, known); what an older event would hide is left out.
-        events = f"""(SELECT * FROM (SELECT *, greatest(at, known) AS seen, max(at) OVER (
-            PARTITION BY key ORDER BY greatest(at, known), at) AS newest FROM {events})
-            WHERE at = newest)"""
-    moment = "seen" if late else "at"
+        events = f"""(SELECT * FROM (SELECT *, greatest("at", known) AS seen, max("at") OVER (
+            PARTITION BY key ORDER BY greatest("at", known), "at") AS newest FROM {events})
+            WHERE "at" = newest)"""
+    moment = "seen" if late else '"at"'
     query = f"""COPY (SELECT s.*, {cells} FROM '{folder}/spine.parquet' s
         ASOF LEFT JOIN {events} e ON s.key = e.key AND s.event_timestamp >= e.{moment})
         TO '{folder}/duck.parquet' (FORMAT parquet)"""

@@ -80,9 +80,9 @@ def duck(folder: Path) -> Callable[[], None]:
     """Compute the same by DuckDB's range windows."""
     connection = duckdb.connect()
     connection.execute("SET threads = 2; SET TimeZone = 'UTC'")
-    query = f"""COPY (SELECT key, at, count(*) OVER w AS n, sum(v) OVER w AS total,
+    query = f"""COPY (SELECT key, "at", count(*) OVER w AS n, sum(v) OVER w AS total,
             avg(v) OVER w AS average, max(v) OVER w AS top FROM '{folder}/events.parquet'
-        WINDOW w AS (PARTITION BY key ORDER BY at
+        WINDOW w AS (PARTITION BY key ORDER BY "at"
             RANGE BETWEEN INTERVAL '86399.999999 seconds' PRECEDING AND CURRENT ROW))
         TO '{folder}/duck.parquet' (FORMAT parquet)"""
 
@@ -110,11 +110,11 @@ def spark_window(spark: SparkSession, folder: Path) -> Callable[[], None]:
 def compare(folder: Path) -> None:
     """Stop unless DuckDB and we agree within 1e-9 of the largest partial sums."""
     differing = duckdb.execute(
-        f"""SELECT count(*), count(d.at), count_if(o.n <> d.n OR o.top <> d.top
+        f"""SELECT count(*), count(d."at"), count_if(o.n <> d.n OR o.top <> d.top
             OR abs(o.total - d.total) > 1e-9 * (abs(d.total) + o.n)
             OR abs(o.average - d.average) > 1e-9 * (abs(d.average) + 1))
         FROM read_parquet('{folder}/ours/*.parquet') o FULL JOIN '{folder}/duck.parquet' d
-        ON o.key = d.key AND o.event_timestamp = d.at"""
+        ON o.key = d.key AND o.event_timestamp = d."at" """
     ).fetchone()
     if differing is None or differing[0] != differing[1] or differing[2]:
         sys.exit(f"rows, DuckDB's, differing: {differing}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import random
 import threading
 from collections import Counter
@@ -55,6 +57,8 @@ history = FeatureView(
 )
 paying = FeatureService("paying", features=[activity, history])
 """
+# When files were sent.
+_SECONDS = itertools.count(START_S)
 STREAM = 'Kafka("payments", times_in="s")'
 VIEWS = ("activity", "history")
 
@@ -93,6 +97,9 @@ def send(bench: Bench, name: str, lines: Iterable[str], topic: str = "payments")
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{name}"
     aside.write_text("".join(f"{one}\n" for one in lines))
+    # Files are taken in the order of their times, which may be equal within a millisecond.
+    second = next(_SECONDS)
+    os.utime(aside, (second, second))
     aside.rename(folder / f"{name}.json")
 
 

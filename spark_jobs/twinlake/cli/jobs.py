@@ -1,4 +1,4 @@
-"""The verbs that do work: materialize, materialize-incremental, training-set, train."""
+"""The verbs that do work: materialize, backfill, training-set, train."""
 
 from __future__ import annotations
 
@@ -35,6 +35,24 @@ def materialize(
     """Land new rows, compute views, publish them.
 
     VIEWS are all by default. Features go into Delta and, newest rows, online.
+    """
+    _materialize(context, views, start, end, incremental=False, validate=validate)
+
+
+@click.command()
+@click.argument("views", nargs=-1, required=True)
+@click.option("--start", metavar="T", required=True, help="Compute event times after this.")
+@click.option("--end", metavar="T", required=True, help="Compute up to and with this.")
+@validate_option
+@json_option
+@pass_context
+def backfill(
+    context: Context, views: tuple[str, ...], start: str, end: str, *, validate: bool
+) -> None:
+    """Compute VIEWS for a past interval, also beside a running stream.
+
+    Files that were not landed are landed; a stream that lands their source does it between two
+    batches. Windows reach back before the interval. Rows that were computed stay as they are.
     """
     _materialize(context, views, start, end, incremental=False, validate=validate)
 
@@ -313,4 +331,4 @@ def trained_document(trained: Any) -> dict[str, Any]:  # noqa: ANN401 (imported 
     }
 
 
-COMMANDS = (materialize, materialize_incremental, training_set, train)
+COMMANDS = (materialize, materialize_incremental, backfill, training_set, train)

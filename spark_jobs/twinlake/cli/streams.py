@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import click
 
 from twinlake.cli.context import Context, json_option, pass_context
 from twinlake.cli.layout import table
+from twinlake.definitions.times import parse_duration_us
 from twinlake.errors import InputError
 
 
@@ -29,6 +32,11 @@ def stream_options(command: Any) -> Any:  # noqa: ANN401 (click's decorators are
         ),
         click.option(
             "--max-files", type=click.IntRange(1), help="Most files in a batch of a folder."
+        ),
+        click.option(
+            "--validate-every",
+            metavar="DURATION",
+            help="Have Great Expectations look at what was landed this often, such as 1h.",
         ),
     )
     for option in reversed(options):
@@ -81,6 +89,7 @@ class StreamOptions:
     metrics_port: int | None
     max_records: int | None
     max_files: int | None
+    validate_every: str | None
 
 
 def run(
@@ -97,6 +106,7 @@ def run(
     from twinlake.flows import streaming
     from twinlake.lake.streams import Limits
 
+    validate_every_s = _seconds(options.validate_every)
     limits = Limits()
     if options.max_records is not None:
         limits = replace(limits, records=options.max_records)
@@ -113,10 +123,20 @@ def run(
         metrics = StreamMetrics()
         context.tell(f"metrics: http://127.0.0.1:{metrics.serve(options.metrics_port)}/metrics")
 
+    ends = ExitStack()
+    live = None
+    if sys.stderr.isatty():
+        from twinlake.cli.live_view import LiveView
+
+        live = ends.enter_context(LiveView())
+
     def told(name: str, progress: Any) -> None:  # noqa: ANN401
         if metrics is not None:
             metrics.note(name, progress)
-        context.tell(batch_text(name, progress))
+        if live is not None:
+            live.note(name, progress)
+        else:
+            context.tell(batch_text(name, progress))
 
     how = streaming.supervised if options.supervise else streaming.stream
     try:
@@ -128,10 +148,21 @@ def run(
             stopped=stopped,
             after_batch=told,
             models=models,
+            validate_every_s=validate_every_s,
         )
     finally:
+        ends.close()
         for kind, handler in before.items():
             signal.signal(kind, handler)
+
+
+def _seconds(duration: str | None) -> float | None:
+    if duration is None:
+        return None
+    try:
+        return parse_duration_us(duration) / 1_000_000
+    except ValueError as error:
+        raise InputError(f"--validate-every: {error}", hint="write it as 15m or 1h") from error
 
 
 def batch_text(source: str, progress: Any) -> str:  # noqa: ANN401 (imported when used)

@@ -99,8 +99,11 @@ def _source_document(source: Source) -> dict[str, Any]:
 def _stream_document(stream: Kafka | DeltaTable) -> dict[str, Any]:
     if isinstance(stream, DeltaTable):
         return {"path": stream.path}
-    document = {"topic": stream.topic, "times_in": stream.times_in}
-    return document | {"max_record_bytes": stream.max_record_bytes}
+    document: dict[str, Any] = {"topic": stream.topic, "times_in": stream.times_in}
+    document |= {"max_record_bytes": stream.max_record_bytes}
+    if stream.avro is not None:  # documents of older registries compare as equal
+        document |= {"avro": stream.avro, "skip_bytes": stream.skip_bytes}
+    return document
 
 
 def _read_stream(item: Mapping[str, Any]) -> Kafka | DeltaTable:

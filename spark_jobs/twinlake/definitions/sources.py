@@ -30,20 +30,27 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """A topic whose records are JSON objects with the source's columns.
+    """A topic whose records are JSON objects, or records of Avro, with the source's columns.
 
-    In an environment without Kafka a topic is a folder of files, one JSON object per line.
+    In an environment without Kafka a topic is a folder of files: one JSON object per line, or
+    Avro's own container files.
 
     Attributes:
         topic: The topic's name.
         times_in: The unit of timestamps that are numbers since the epoch: ``s``, ``ms`` or ``us``,
             fractions allowed. Without it a number is no timestamp.
         max_record_bytes: A longer record is quarantined unread.
+        avro: The file of the Avro schema that records are written by, relative to the project
+            unless absolute. Without it records are JSON.
+        skip_bytes: Bytes before each record that are no part of it: 5 where a schema registry's
+            client writes.
     """
 
     topic: str
     times_in: str | None = None
     max_record_bytes: int = 1_048_576
+    avro: str | None = None
+    skip_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,11 @@ def stream_problems(stream: Kafka | DeltaTable, place: str) -> Iterator[Problem]
     if stream.max_record_bytes < 1:
         found = f"is {stream.max_record_bytes}"
         yield Problem(f"{place}, max_record_bytes", found, "give at least 1")
+    if stream.skip_bytes < 0:
+        yield Problem(f"{place}, skip_bytes", f"is {stream.skip_bytes}", "give 0 or more")
+    if stream.skip_bytes and stream.avro is None:
+        hint = "leave it out, or name the schema: avro=..."
+        yield Problem(f"{place}, skip_bytes", "nothing is skipped before JSON", hint)
 
 
 def topic_problems(topic: str, place: str) -> Iterator[Problem]:

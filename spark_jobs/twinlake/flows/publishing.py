@@ -21,7 +21,7 @@ from twinlake.flows.landing import landed_us, require_whole
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.flows.requests import by_stream_or, wait_for_stream
 from twinlake.lake import feature_rows, publication, tables
-from twinlake.online.store import OnlineRow
+from twinlake.online.store import OnlineRow, WriteReport
 from twinlake.planning.intervals import Pair, merged, subtracted
 from twinlake.registry.state import Publication
 
@@ -121,7 +121,7 @@ def _publish(project: Project, view: FeatureView, due: _Due, wanted: Pair) -> Pu
     reached("publishing.begun")
     commit, superseding = _append_feature_rows(project, view, due, number, wanted)
     reached("publishing.rows_counted")
-    online_rows = _write_online_rows(project, view, due, write_us)
+    online_rows = _write_online_rows(project, view, due, write_us).rows
     reached("publishing.online_written")
     done = Publication(
         number=number,
@@ -228,10 +228,12 @@ def _commit_of(
     )
 
 
-def _write_online_rows(project: Project, view: FeatureView, due: _Due, write_us: int) -> int:
-    """Write the rows of touched keys and give how many the store took."""
+def _write_online_rows(
+    project: Project, view: FeatureView, due: _Due, write_us: int
+) -> WriteReport:
+    """Write the rows of touched keys."""
     if due.version <= due.before:
-        return 0
+        return WriteReport(0, 0)
     spark, path = project.spark, project.places.events(view.source.name)
     folding = folding_of(project, view, due.before, due.version, due.version_us)
     parts = feature_rows.parts_for(due.new_rows, spark.sparkContext.defaultParallelism)
@@ -255,15 +257,14 @@ def folding_of(
 
 def write_online(
     project: Project, view: FeatureView, rows: Iterator[publication.FoldedRow], write_us: int
-) -> int:
-    """Write folded rows online; give how many the store took."""
+) -> WriteReport:
+    """Write folded rows online."""
     try:
-        report = project.store.write(online_table(view), _stamped(rows, write_us))
+        return project.store.write(online_table(view), _stamped(rows, write_us))
     except InputError as error:
         raise InputError(
             f"view {view.name} is not published to its end: {error.message}", hint=error.hint
         ) from error
-    return report.applied + report.skipped
 
 
 def _stamped(rows: Iterator[publication.FoldedRow], write_us: int) -> Iterator[OnlineRow]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinlake.definitions.sources import DeltaTable, Source
+from twinlake.definitions.sources import DeltaTable, Kafka, Source
 from twinlake.errors import InputError, StateError
 from twinlake.flows.kafka_topics import Topics
 from twinlake.flows.project import Project
 from twinlake.lake import events, streams, tables
+from twinlake.lake.records import Records
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -38,7 +39,7 @@ class Input:
                 f"source {source.name} has no stream",
                 hint='give it stream=Kafka("topic") or stream=DeltaTable("path")',
             )
-        self._kafka = streams.reading_of(source)
+        self._topic = stream.topic if isinstance(stream, Kafka) else source.name
         self._table: Path | None = None
         self._folder: Path | None = None
         if other is not None and (other / "_delta_log").is_dir():
@@ -48,40 +49,45 @@ class Input:
         elif other is not None:
             self._folder = other
         elif not project.settings.stream_bootstrap:
-            self._folder = project.places.topic(self._kafka.topic)
+            self._folder = project.places.topic(self._topic)
 
     def __str__(self) -> str:
         """Say where the rows come from."""
         if self._table is not None:
             return f"table {self._table}"
-        return f"topic {self._kafka.topic}" if self._folder is None else f"folder {self._folder}"
+        return f"topic {self._topic}" if self._folder is None else f"folder {self._folder}"
 
     def open(self, *, is_new: bool) -> DataFrame:
-        """Open the stream.
+        """Open the stream: rows of the source's schema, each with its place.
 
         Args:
             is_new: It has no checkpoint. What events tell of the topic's offsets is gone on from.
 
         Raises:
-            StateError: The table is not there.
+            StateError: The table is not there, or the source was read from somewhere else before.
+            InputError: The schema of its records is not there.
         """
         spark = self._project.spark
         self._refuse_other_input()
         if self._table is not None:
             if not tables.exists(self._table):
                 raise StateError(f"there is no Delta table at {self._table}")
-            return streams.read_table(spark, self._table, self._limits)
+            appended = streams.read_table(spark, self._table, self._limits)
+            return streams.typed_rows(appended, self._source, str(self._table))
+        records = Records.of(spark, self._source, self._project.settings.project)
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            return streams.read_folder(spark, self._folder, self._limits)
+            return records.from_folder(spark, self._folder, self._limits)
         self._refuse_other_topic()
         starting = None
         if is_new:
             path = self._project.places.events(self._source.name)
-            starting = events.next_offsets(spark, path, self._kafka.topic)
+            starting = events.next_offsets(spark, path, self._topic)
         servers = ",".join(self._project.settings.stream_bootstrap)
         options = {"kafka.bootstrap.servers": servers}
-        return streams.read_topic(spark, self._kafka.topic, options, starting, self._limits)
+        return records.parsed(
+            streams.read_topic(spark, self._topic, options, starting, self._limits)
+        )
 
     def _refuse_other_input(self) -> None:
         """Refuse to go on in another place: how far it was read says nothing there."""
@@ -96,7 +102,7 @@ class Input:
 
     def _refuse_other_topic(self) -> None:
         """Refuse a topic that was made anew: its offsets begin at 0 once more, and mean others."""
-        topic = self._kafka.topic
+        topic = self._topic
         identity = Topics(self._project.settings.stream_bootstrap).identity(topic)
         if self._noted("topic", identity) != identity:
             raise StateError(
@@ -116,10 +122,3 @@ class Input:
             self._notes.mkdir(parents=True, exist_ok=True)
             file.write_text(now)
         return file.read_text()
-
-    def rows(self, frame: DataFrame) -> DataFrame:
-        """Give a batch of the stream as rows of the source's schema, each with its place."""
-        if self._table is not None:
-            return streams.typed_rows(frame, self._source, str(self._table))
-        kafka = self._kafka
-        return streams.parsed(frame, self._source, kafka.times_in, kafka.max_record_bytes)

@@ -55,7 +55,13 @@ class Progress:
         slow_batches: Publications that were computed from the lake.
         scored: By model.
         readable_us: When the newest batches could be read online, by ingest version.
+        retries: How often an online row had to be sent once more.
         late: Accepted rows that are older than what had been accepted before.
+        below_horizon: Those that are older than what is held in memory.
+        lag: Records of the topic that wait to be read, after the batch before; None where it has
+            none to tell.
+        validations: How often Great Expectations looked at what was landed.
+        expectations_failed: How many did not hold the last time.
         clock_us: The newest accepted event.
         batch_s: Seconds that the parts of the newest batch took.
         freshness_s: Of the newest batch, from an event to its being readable, by quantile.
@@ -71,7 +77,12 @@ class Progress:
     slow_batches: int = 0
     scored: dict[str, Scored] = field(default_factory=dict)
     readable_us: dict[int, int] = field(default_factory=dict)
+    retries: int = 0
     late: int = 0
+    below_horizon: int = 0
+    lag: int | None = None
+    validations: int = 0
+    expectations_failed: int = 0
     clock_us: int | None = None
     batch_s: dict[str, float] = field(default_factory=dict)
     freshness_s: dict[float, float] = field(default_factory=dict)
@@ -172,11 +183,15 @@ class SourceLander:
                 return stream_landing(commit.metadata, commit.time_us)
         return None
 
+    def judging(self, rows: DataFrame) -> DataFrame:
+        """Judge rows as far as Spark does it: what ``take`` takes, of a batch or a stream."""
+        return stream_batches.judging(rows, self.source, self.all_views)
+
     def take(self, rows: DataFrame, origin: dict[str, Any]) -> Landing | None:
         """Land a batch of rows and publish what it changes.
 
         Args:
-            rows: What ``streams.parsed`` or ``streams.typed_rows`` gave.
+            rows: What ``judging`` gave.
             origin: ``query`` and ``query_batch``: what the batch is, for its commit.
 
         Returns:
@@ -186,7 +201,7 @@ class SourceLander:
         reached("streaming.begun")
         with self._timed("judge"):
             now_us = self.project.now_us()
-            batch = stream_batches.judged(rows, self.source, self.all_views, now_us)
+            batch = stream_batches.judged(rows, self.source, now_us)
         return self.take_judged(batch, origin)
 
     def take_judged(self, batch: pa.Table, origin: dict[str, Any]) -> Landing | None:
@@ -245,6 +260,7 @@ class SourceLander:
         told = self.progress
         if told.clock_us is not None:
             told.late += int(np.count_nonzero(event_us < told.clock_us))
+        told.below_horizon += int(np.count_nonzero(event_us <= self._recent.since_us))
         told.clock_us = self._clock_us
         self._recent.add(happened)
         new = NewEvents(landing.version, landing.landed_us or 0, happened)
@@ -266,6 +282,7 @@ class SourceLander:
                 told.feature_rows[name] = told.feature_rows.get(name, 0) + done.feature_rows
                 told.online_rows[name] = told.online_rows.get(name, 0) + done.online_rows
                 told.slow_batches += done.is_slow
+                told.retries += done.retries
         self._let_go()
 
     @contextmanager

@@ -37,30 +37,31 @@ class TopicOutput:
         self._servers = project.settings.stream_bootstrap
         self._producer: Any = None
 
-    def send(self, rows: pa.Table, batch: int) -> None:
+    def send(self, rows: pa.Table, batch: int, part: int = 0) -> None:
         """Send rows as JSON objects and wait until all are acknowledged.
 
         Args:
             rows: One message each; decimals and times are written as text is read back exactly.
             batch: The ingest version that they reflect.
+            part: Which part of a batch that is sent in several.
 
         Raises:
             EnvironmentFailure: The broker does not take them.
         """
         messages = [json.dumps(row, default=_text) for row in rows.to_pylist()]
         if not self._servers:
-            self._write(messages, batch)
+            self._write(messages, f"{batch:020d}" + (f"-{part:04d}" if part else ""))
             return
         names = self._keys
         keys = ["/".join(map(str, row.values())) for row in rows.select(names).to_pylist()]
         self._produce(zip(keys, messages, strict=True), batch)
 
-    def _write(self, messages: Sequence[str], batch: int) -> None:
+    def _write(self, messages: Sequence[str], name: str) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            part = self._folder / f".{batch:020d}.part"
+            part = self._folder / f".{name}.part"
             part.write_text("".join(f"{message}\n" for message in messages), encoding="utf-8")
-            part.replace(self._folder / f"{batch:020d}.json")
+            part.replace(self._folder / f"{name}.json")
         except OSError as error:
             raise EnvironmentFailure(
                 f"cannot write to {self._folder}: {error.strerror}", hint="free some space"

@@ -19,10 +19,11 @@ from twinlake.definitions.times import ALWAYS, MAX_US, MIN_US
 from twinlake.definitions.views import FeatureView
 from twinlake.flows import publishing
 from twinlake.flows.project import Project, view_table
-from twinlake.flows.stream_outputs import TopicOutput
+from twinlake.flows.view_topics import ViewTopic
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import feature_rows, publication, stream_batches, tables
 from twinlake.lake.recent import RecentEvents, distinct_keys
+from twinlake.online.store import WriteReport
 from twinlake.registry.state import Publication
 
 
@@ -48,11 +49,13 @@ class Published:
     Attributes:
         feature_rows, online_rows: How many were written.
         is_slow: Whether it was computed from the lake.
+        retries: How often an online row had to be sent once more.
     """
 
     feature_rows: int
     online_rows: int
     is_slow: bool = False
+    retries: int = 0
 
 
 class StreamPublisher:
@@ -71,10 +74,8 @@ class StreamPublisher:
         self._path = project.places.view(view_table(view))
         done = project.publications(view.name).all(self._fingerprint)
         self._version = max((one.events_version for one in done), default=0)
-        self._pending: tuple[pa.Table, int] | None = None
-        self._topic = None
-        if view.topic is not None:
-            self._topic = TopicOutput(project, view.topic, self._shape.keys)
+        self._pending: tuple[pa.Table, WriteReport] | None = None
+        self._topic = None if view.topic is None else ViewTopic(project, view, self._version)
         # What stays the same from batch to batch is asked for once.
         self._folding = publishing.folding_of(project, view, self._version, self._version, 0)
 
@@ -90,8 +91,7 @@ class StreamPublisher:
         relevant = self._relevant(new, recent)
         if relevant is None:
             return None
-        rows = self._write_online(new, relevant)
-        self._pending = relevant, rows
+        self._pending = relevant, self._write_online(new, relevant)
         reached("streaming.online_written")
         return self.project.now_us()
 
@@ -102,11 +102,12 @@ class StreamPublisher:
             return Published(0, 0)
         if self._pending is None:
             return self._publish_from_lake(new)
-        relevant, online_rows = self._pending
+        relevant, written = self._pending
         rows = self._feature_rows(new, relevant)
         commit = self._append(rows, new.version)
         reached("streaming.rows_appended")
-        self._send(rows, new.version)
+        if self._topic is not None:
+            self._topic.send(rows, new.version)
         older = pc.less_equal(rows.column("_event_version"), self._version)
         done = Publication(
             number=commit.metadata["publication"],
@@ -116,13 +117,13 @@ class StreamPublisher:
             end_us=MAX_US,
             feature_rows=commit.rows,
             table_version=commit.version,
-            online_rows=online_rows,
+            online_rows=written.rows,
             write_us=new.version_us,
             superseding=bool(pc.any(older).as_py()),
         )
         self.project.publications(self.view.name).go_on(done)
         self._version = new.version
-        return Published(commit.rows, online_rows)
+        return Published(commit.rows, written.rows, retries=written.retries)
 
     def _relevant(self, new: NewEvents, recent: RecentEvents) -> pa.Table | None:
         """Give the events that the batch's rows depend on; None where they reach further back."""
@@ -138,11 +139,13 @@ class StreamPublisher:
     def _publish_from_lake(self, new: NewEvents) -> Published:
         done = publishing.catch_up(self.project, self.view, ALWAYS)
         self._version = new.version
+        if self._topic is not None:
+            self._topic.send_written(new.version)
         if done is None:
             return Published(0, 0, is_slow=True)
         return Published(done.feature_rows, done.online_rows, is_slow=True)
 
-    def _write_online(self, new: NewEvents, relevant: pa.Table) -> int:
+    def _write_online(self, new: NewEvents, relevant: pa.Table) -> WriteReport:
         write_us = publishing.checked_write_us(self.project, new.version_us)
         folding = replace(
             self._folding,
@@ -172,14 +175,6 @@ class StreamPublisher:
             metadata=metadata,
             scratch=self.project.places.new_scratch(),
         )
-
-    def _send(self, rows: pa.Table, version: int) -> None:
-        """Send new feature rows to the view's topic, where it has one."""
-        if self._topic is None:
-            return
-        names = [column.name for column in feature_rows.columns(self.view)]
-        public = [name for name in names if not name.startswith("_")]
-        self._topic.send(rows.select(public), version)
 
 
 def _some_key_lies_ahead(relevant: pa.Table, keys: list[str], version_us: int) -> bool:

@@ -12,6 +12,7 @@ from twinlake.flows.landing import land_as_lander
 from twinlake.flows.requests import FILES, PUSH, REPLAY
 from twinlake.flows.stream_lander import SourceLander
 from twinlake.lake import quarantine, stream_batches, streams
+from twinlake.lake.records import Records
 from twinlake.registry.inbox import Inbox, Request
 
 
@@ -52,16 +53,18 @@ def push(lander: SourceLander, rows: Path, name: str) -> dict[str, Any]:
     if done is None:
         frame = lander.project.spark.read.parquet(str(rows))
         typed = streams.typed_rows(frame, lander.source, f"push {name}")
-        done = lander.take(typed, {"query": PUSH, "query_batch": 0, "request": name})
+        done = lander.take(
+            lander.judging(typed), {"query": PUSH, "query_batch": 0, "request": name}
+        )
     return _counts(done)
 
 
 def replay(lander: SourceLander, name: str) -> dict[str, Any]:
     """Land quarantined rows that pass the gate now, each as a new row that names the old one."""
     project, source = lander.project, lander.source
-    kafka = streams.reading_of(source)
-    frame = quarantine.waiting(project.spark, project.places.events(source.name), source, kafka)
-    batch = stream_batches.judged(frame, source, lander.all_views, project.now_us())
+    records = Records.of(project.spark, source, project.settings.project)
+    frame = quarantine.waiting(project.spark, project.places.events(source.name), records)
+    batch = stream_batches.judged(lander.judging(frame), source, project.now_us())
     if not batch.num_rows:
         return {**_counts(None), "refused": 0}
     passing = stream_batches.clean(batch)

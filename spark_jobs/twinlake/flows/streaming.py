@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import CheckFailed, InputError, StateError
+from twinlake.flows import validating
 from twinlake.flows.project import Project
 from twinlake.flows.requests import STREAM
 from twinlake.flows.stream_inputs import Input
@@ -45,6 +46,7 @@ class SourceStream:
         limits: How much a batch takes in.
         after_batch: Is told after each batch.
         models: The models that score the source's events, each with the topic of its predictions.
+        validate_every_s: How often Great Expectations looks at what was landed; None: never.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class SourceStream:
         limits: streams.Limits,
         after_batch: Callable[[Progress], None],
         models: Mapping[str, str | None],
+        validate_every_s: float | None,
     ) -> None:
         self.project = project
         self.source = source
@@ -66,6 +69,8 @@ class SourceStream:
         self._failure: Exception | None = None
         self._query: Any = None
         self._lander = SourceLander(project, source, views, STREAM, models)
+        self._validate_every_s = validate_every_s if source.expectations else None
+        self._validated = self._newest_version(), time.monotonic()
 
     @property
     def progress(self) -> Progress:
@@ -82,7 +87,8 @@ class SourceStream:
         is_new = not (checkpoint / "offsets").is_dir()
         self._name = _stream_name(checkpoint.parent, is_new=is_new)
         self._landed_through = self._newest_batch()
-        frame = self._feed.open(is_new=is_new)
+        # Judged as part of the stream's own plan, which Spark compiles once.
+        frame = self._lander.judging(self._feed.open(is_new=is_new))
         writer = frame.writeStream.foreachBatch(self._on_batch).option(
             "checkpointLocation", str(checkpoint)
         )
@@ -105,13 +111,23 @@ class SourceStream:
                 if number <= self._landed_through:
                     return  # landed before a restart, and published when this stream began
                 origin = {"query": self._name, "query_batch": number}
-                landed = self._lander.take(self._feed.rows(frame), origin)
+                landed = self._lander.take(frame, origin)
                 self._landed_through = number
             if landed is not None:
+                self.progress.lag = self._lag()
                 self._after_batch(self.progress)
         except Exception as error:
             self._failure = self._failure or error
             raise
+
+    def _lag(self) -> int | None:
+        """Tell how many records waited when the batch before ended."""
+        last = None if self._query is None else self._query.lastProgress
+        told = [source.get("metrics") or {} for source in (last or {}).get("sources", [])]
+        behind = [
+            each["maxOffsetsBehindLatest"] for each in told if "maxOffsetsBehindLatest" in each
+        ]
+        return max(map(int, behind), default=None)
 
     def wait(self, seconds: float) -> bool:
         """Wait until the stream ended, for a bounded time; tell whether it has.
@@ -132,6 +148,29 @@ class SourceStream:
         for request in self._inbox.pending():
             with self._mutex:
                 carry_out(self._lander, self._inbox, request)
+
+    def validate(self, *, now: bool = False) -> None:
+        """Have Great Expectations look at what was landed since it looked last, if it is due.
+
+        What it finds is told and counted; the rows are landed, so nothing is stopped.
+        """
+        version, looked_s = self._validated
+        if self._validate_every_s is None or (newest := self._newest_version()) <= version:
+            return
+        if not now and time.monotonic() - looked_s < self._validate_every_s:
+            return
+        done = validating.validate_landed(self.project, self.source, version, newest)
+        self._validated = newest, time.monotonic()
+        self.progress.validations += 1
+        self.progress.expectations_failed = len(done.failed)
+        told = "; ".join(f"{one.expectation}: {one.observed}" for one in done.failed)
+        self.project.tell(
+            f"{self.source.name}: {told or 'all expectations hold'}: {done.data_docs}"
+        )
+
+    def _newest_version(self) -> int:
+        landed = self.project.landings(self.source.name).all()
+        return max((one.version for one in landed), default=0)
 
     def stop(self) -> None:
         """End the stream after the batch at hand; nothing is left half done."""
@@ -164,6 +203,7 @@ def stream(
     stopped: threading.Event | None = None,
     after_batch: Callable[[str, Progress], None] | None = None,
     models: Mapping[str, str | None] | None = None,
+    validate_every_s: float | None = None,
 ) -> dict[str, Progress]:
     """Stream views until told to stop, or until all that is there was taken.
 
@@ -175,6 +215,8 @@ def stream(
         stopped: Set it to end after the batches at hand.
         after_batch: Is told after each batch, by the name of its source.
         models: Models that score events, each with the topic that its predictions go to.
+        validate_every_s: How often Great Expectations looks at what was landed, and once more at
+            the end; None: never.
 
     Returns:
         What was done, by source.
@@ -193,17 +235,27 @@ def stream(
             of_source = [view for view in views if view.source.name == name]
             after = partial(told, name)
             scored = {m: topic for m, topic in (models or {}).items() if scoring[m] == name}
-            running.append(
-                SourceStream(project, source, of_source, limits or streams.Limits(), after, scored)
+            one = SourceStream(
+                project,
+                source,
+                of_source,
+                limits or streams.Limits(),
+                after,
+                scored,
+                validate_every_s,
             )
-            ends.callback(running[-1].stop)
+            running.append(one)
+            ends.callback(one.stop)
         for one in running:
             one.start(once=once)
         left = list(running)
         while left and not (stopped is not None and stopped.is_set()):
             for one in running:
                 one.serve()
+                one.validate()
             left = [one for one in left if not one.wait(_LOOK_S)]
+        for one in running:
+            one.validate(now=True)
     return {one.source.name: one.progress for one in running}
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError
 from twinlake.flows.project import Project, view_table
 from twinlake.lake import feature_rows, tables
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 
 def register_tables(project: Project) -> list[str]:
@@ -38,11 +43,16 @@ def register_tables(project: Project) -> list[str]:
         events = tables.read(project.spark, project.places.events(name))
         events.createOrReplaceTempView(name)
     for name, view in definitions.views.items():
-        rows = tables.read(project.spark, project.places.view(view_table(view)))
-        if _has_superseded(project, view):
-            rows = feature_rows.newest_versions(rows, list(view.entity.join_keys))
-        rows.createOrReplaceTempView(name)
+        view_rows(project, view).createOrReplaceTempView(name)
     return [*definitions.sources, *definitions.views]
+
+
+def view_rows(project: Project, view: FeatureView) -> DataFrame:
+    """Read a feature view's table without the rows that later ones supersede."""
+    rows = tables.read(project.spark, project.places.view(view_table(view)))
+    if _has_superseded(project, view):
+        rows = feature_rows.newest_versions(rows, list(view.entity.join_keys))
+    return rows
 
 
 def _has_superseded(project: Project, view: FeatureView) -> bool:

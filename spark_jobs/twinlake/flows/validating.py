@@ -53,27 +53,42 @@ def validate_source(project: Project, name: str, landed: int | None = None) -> V
         raise InputError(
             f"source {name} declares no expectations", hint="give it expectations=[...]"
         )
-    now_us = project.now_us()
-    stamp = format_instant(now_us).replace(":", "")
-    if landed is None:
-        files = project.input_files(source)
-        batch = landing.Batch(
-            name=f"files-{stamp}",
-            version=0,
-            portions=[landing.Portion([file.path for file in files], None)],
-            file_format=project.input_format(source),
-            through_us=MAX_US,
-            landed_us=now_us,
-            key_columns=project.key_columns(source),
-        )
-        frame, passes = landing.judge(project.spark, source, batch), landing.PASSES
-        label = batch.name
-    else:
+    if landed is not None:
         version = _version(project, name, landed)
-        frame = landing.landed_rows(project.spark, project.places.events(name), source, version)
-        passes, label = f"_verdict <> '{events.QUARANTINED}'", f"batch-{version}-{stamp}"
+        return validate_landed(project, source, version - 1, version)
+    now_us = project.now_us()
+    batch = landing.Batch(
+        name=f"files-{_stamp(now_us)}",
+        version=0,
+        portions=[landing.Portion([file.path for file in project.input_files(source)], None)],
+        file_format=project.input_format(source),
+        through_us=MAX_US,
+        landed_us=now_us,
+        key_columns=project.key_columns(source),
+    )
     project.tell(f"validating {name}: {len(source.expectations)} expectations")
-    return validation.validate(frame, passes, source, project.places.data_docs(name, label))
+    judged = landing.judge(project.spark, source, batch)
+    folder = project.places.data_docs(name, batch.name)
+    return validation.validate(judged, landing.PASSES, source, folder)
+
+
+def _stamp(now_us: int) -> str:
+    return format_instant(now_us).replace(":", "")
+
+
+def validate_landed(
+    project: Project, source: Source, after_version: int, version: int
+) -> Validation:
+    """Validate what was landed after an ingest version, up to another one."""
+    path = project.places.events(source.name)
+    frame = landing.landed_rows(project.spark, path, source, after_version, version)
+    label = f"batch-{version}-{_stamp(project.now_us())}"
+    project.tell(f"validating {source.name}: {len(source.expectations)} expectations")
+    passes, folder = (
+        f"_verdict <> '{events.QUARANTINED}'",
+        project.places.data_docs(source.name, label),
+    )
+    return validation.validate(frame, passes, source, folder)
 
 
 def _version(project: Project, name: str, landed: int) -> int:

@@ -100,6 +100,20 @@ def relevant_events(spark: SparkSession, path: Path, view: FeatureView, work: Wo
     )
 
 
+def written_between(
+    spark: SparkSession, path: Path, after_version: int, version: int
+) -> Iterator[pa.Table]:
+    """Read the rows that were appended for some ingest versions, a bounded number at a time."""
+    frame = tables.read(spark, path).where(F.col("_view_version") > after_version)
+    frame = frame.where(F.col("_view_version") <= version)
+    parts = -(-frame.count() // ROWS_PER_PART)
+    for part in range(parts):
+        chosen = frame.where(F.pmod("_event_row", F.lit(parts)) == part)
+        batches = chosen._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
+        if batches:
+            yield pa.Table.from_batches(batches)
+
+
 def count_superseding(spark: SparkSession, path: Path, work: Work) -> int:
     """Count the rows that a publication wrote again because a later event changed them."""
     if not work.after_version or not work.covered:

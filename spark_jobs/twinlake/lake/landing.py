@@ -128,12 +128,15 @@ def writer(source: Source) -> str:
 
 def judge(spark: SparkSession, source: Source, batch: Batch) -> DataFrame:
     """Read a batch with derived columns, and the reasons for which rows do not pass the gate."""
-    return judge_rows(_incoming(spark, source, batch), source, batch.landed_us, batch.key_columns)
+    return judge_rows(_incoming(spark, source, batch), source, batch.key_columns, batch.landed_us)
 
 
-def landed_rows(spark: SparkSession, path: Path, source: Source, version: int) -> DataFrame:
-    """Read a landed batch with derived columns, whatever the verdicts."""
-    return events.derive(tables.read(spark, path).where(F.col("_version") == version), source)
+def landed_rows(
+    spark: SparkSession, path: Path, source: Source, after_version: int, version: int
+) -> DataFrame:
+    """Read what was landed after an ingest version, up to another one, whatever the verdicts."""
+    landed = tables.read(spark, path).where(F.col("_version") > after_version)
+    return events.derive(landed.where(F.col("_version") <= version), source)
 
 
 def verdicts(spark: SparkSession, path: Path, version: int) -> Verdicts | None:
@@ -177,9 +180,7 @@ def _incoming(spark: SparkSession, source: Source, batch: Batch) -> DataFrame:
     return reduce(DataFrame.unionByName, frames)
 
 
-def _known(source: Source, arrived_us: int | None) -> Column:
-    if source.known == KNOWN_AT_ARRIVAL and arrived_us is not None:
-        return F.timestamp_micros(F.lit(arrived_us))
+def _known(source: Source) -> Column:
     # Loaded history stays "known when it happened": its arrival says nothing about it.
     if source.known in {KNOWN_AT_EVENT, KNOWN_AT_ARRIVAL}:
         return F.col("_event_timestamp")
@@ -189,37 +190,32 @@ def _known(source: Source, arrived_us: int | None) -> Column:
 def judge_rows(
     frame: DataFrame,
     source: Source,
-    landed_us: int,
     key_columns: Sequence[str],
-    *,
-    arrived_us: int | None = None,
+    landed_us: int | None,
 ) -> DataFrame:
     """Add known time, hashes, whether a row is clean and the reasons for which it is not.
 
     Args:
         frame: The rows, with derived columns and ``_event_timestamp``.
         source: Their source.
-        landed_us: What "ahead of time" is measured by.
         key_columns: Join keys of the views on the source; a row without them is of no use.
-        arrived_us: When the rows of a stream arrived; None for loaded history.
+        landed_us: What "ahead of time" is measured by; None: it is asked elsewhere.
     """
     hash_a, hash_b = events.row_hash(list(raw_columns(source)))
     needed = dict.fromkeys([*source.event_id_columns, *key_columns])
     event_us = F.unix_micros("_event_timestamp")
-    limit_us = landed_us + parse_duration_us(source.max_ahead)
     rules = [
         ("no event timestamp", F.col("_event_timestamp").isNotNull()),
         ("no known timestamp", F.col("_known_timestamp").isNotNull()),
         ("event timestamp before 1900", F.coalesce(event_us >= _EARLIEST_US, F.lit(True))),
-        (
-            f"event timestamp more than {source.max_ahead} ahead of its landing",
-            F.coalesce(event_us <= limit_us, F.lit(True)),
-        ),
         *((f"{name}: a key must not be null", F.col(name).isNotNull()) for name in needed),
         *gate.finite_rules(all_columns(source)),
         *gate.expectation_rules(source.row_expectations),
     ]
-    frame = frame.withColumn("_known_timestamp", _known(source, arrived_us))
+    if landed_us is not None:
+        in_time = event_us <= latest_us(source, landed_us)
+        rules.append((ahead_reason(source), F.coalesce(in_time, F.lit(True))))
+    frame = frame.withColumn("_known_timestamp", _known(source))
     frame = frame.withColumns({"_hash_a": hash_a, "_hash_b": hash_b})
     unreadable = F.col(rows.UNREADABLE)
     # A row that could not be read says why; what else its nulls break would only distract.
@@ -230,6 +226,16 @@ def judge_rows(
         }
     )
     return frame.drop(rows.UNREADABLE)
+
+
+def latest_us(source: Source, landed_us: int) -> int:
+    """Give the latest event time that a row of a landing may have."""
+    return landed_us + parse_duration_us(source.max_ahead)
+
+
+def ahead_reason(source: Source) -> str:
+    """Say why a row is quarantined whose event time is later than that."""
+    return f"event timestamp more than {source.max_ahead} ahead of its landing"
 
 
 def _settle_identities(

@@ -8,6 +8,7 @@ inequality and nothing is ranked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -27,12 +28,15 @@ from twinlake.kernel.events import Queries
 from twinlake.kernel.views import MISSING, NOT_YET_KNOWN, STATUSES, ViewShape
 from twinlake.lake import arrays, events, newest_rows, tables
 from twinlake.lake.direct import DirectFiles, direct_files
+from twinlake.lake.feature_rows import PREFIX
 from twinlake.lake.fetching import status_of
 from twinlake.lake.vectors import Vectors, vectors
 
 EVENT_TIMESTAMP = "event_timestamp"
 _SPINE = -1
 _PAYLOAD = "p_"
+# What orders events, in the frame that workers take.
+_SYSTEM = ("event_us", "known_us", "hash_a", "hash_b")
 # Text is guessed to be short; other cells are a few bytes.
 _GUESSED_BYTES = {"string": 40, "binary": 100}
 
@@ -69,9 +73,17 @@ class Spine:
 
 @dataclass(frozen=True)
 class _WorkerView:
+    """A view as workers take it.
+
+    Attributes:
+        shape: The view.
+        source: The position of its source.
+        slots: Where the source's columns stand in what comes: column to slot.
+    """
+
     shape: ViewShape
     source: int
-    prefix: str
+    slots: Mapping[str, str]
 
 
 def status_column(view_name: str) -> str:
@@ -203,15 +215,18 @@ def _join_entity(
     sources = {item.view.source.name: item for item in items}
     order = list(sources)
     frames = [_spine_side(spine, keys)]
+    slots = []
     for position, (name, item) in enumerate(sources.items()):
         same = [ViewShape.of(i.view, i.names) for i in items if i.view.source.name == name]
-        needed = dict.fromkeys(column for shape in same for column in shape.columns)
-        frames.append(_event_side(spark, item, position, keys, list(needed)))
+        needed = {column: kind for shape in same for column, kind in shape.columns.items()}
+        slots.append(_slots(needed))
+        frames.append(_event_side(spark, item, position, keys, slots[position]))
     union = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
     views = []
     for item in items:
         position = order.index(item.view.source.name)
-        views.append(_WorkerView(ViewShape.of(item.view, item.names), position, f"s{position}_"))
+        shape = ViewShape.of(item.view, item.names)
+        views.append(_WorkerView(shape, position, slots[position]))
     payload = spine.columns
     schema = [f"{tables.quoted(name)} {kind}" for name, kind in spine.dtypes]
     schema += [f"{tables.quoted(field.name)} {field.type}" for field in _added(items)]
@@ -220,6 +235,16 @@ def _join_entity(
         return _answer(batches, keys, payload, views)
 
     return union.repartition(parts, *keys).mapInArrow(of_part, ", ".join(schema))
+
+
+def _slots(columns: Mapping[str, str]) -> dict[str, str]:
+    """Place columns in slots that all sources share, so that no row carries those of another."""
+    taken: dict[str, int] = {}
+    slots = {}
+    for name, kind in columns.items():
+        number = taken[kind] = taken.get(kind, -1) + 1
+        slots[name] = re.sub(r"\W", "_", f"c{number}_{kind}")
+    return slots
 
 
 def _added(items: Sequence[Taken]) -> list[Field]:
@@ -252,7 +277,7 @@ def _events_with_keys(spark: SparkSession, item: Taken, keys: Sequence[str]) -> 
 
 
 def _event_side(
-    spark: SparkSession, item: Taken, position: int, keys: Sequence[str], needed: list[str]
+    spark: SparkSession, item: Taken, position: int, keys: Sequence[str], slots: Mapping[str, str]
 ) -> DataFrame:
     return _events_with_keys(spark, item, keys).select(
         *keys,
@@ -261,7 +286,7 @@ def _event_side(
         F.unix_micros("_known_timestamp").alias("known_us"),
         F.col("_hash_a").alias("hash_a"),
         F.col("_hash_b").alias("hash_b"),
-        *(F.col(tables.quoted(name)).alias(f"s{position}_{name}") for name in needed),
+        *(F.col(tables.quoted(name)).alias(slot) for name, slot in slots.items()),
     )
 
 
@@ -280,20 +305,23 @@ def _answer(
     asked = np.flatnonzero(side == _SPINE)
     if not len(asked):
         return
+    # Questions in the order of what they are looked up in find it in the processor's cache.
+    asked = asked[np.lexsort((arrays.integers(table, "event_us")[asked], codes[asked]))]
     spine = table.take(pa.array(asked)).combine_chunks()
     queries = Queries.at(codes[asked], arrays.integers(spine, "event_us"))
     out = [arrays.chunk(spine, _PAYLOAD + name) for name in payload]
     names = list(payload)
     for position in sorted({view.source for view in views}):
         of_source = [view for view in views if view.source == position]
-        columns: Mapping[str, str] = {
-            name: view.prefix + name for view in of_source for name in view.shape.columns
-        }
+        slots = of_source[0].slots
+        needed = {name for view in of_source for name in view.shape.columns}
         chosen = np.flatnonzero(side == position)
-        rows = table.take(pa.array(chosen)).combine_chunks()
+        rows = table.select([*_SYSTEM, *slots.values()]).take(pa.array(chosen)).combine_chunks()
+        rows = rows.rename_columns([*_SYSTEM, *(PREFIX + name for name in slots)])
+        columns = {name: PREFIX + name for name in needed}
         happened, rows = arrays.sorted_events(rows, codes[chosen], count, columns)
         for view in of_source:
-            found = vectors(happened, rows, queries, view.shape, view.prefix)
+            found = vectors(happened, rows, queries, view.shape, PREFIX)
             out += [*found.columns, arrays.status_names(found.status, STATUSES)]
             matched = arrays.instants(found.event_us)
             out.append(_null_where(matched, np.isin(found.status, (MISSING, NOT_YET_KNOWN))))

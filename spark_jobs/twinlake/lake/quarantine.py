@@ -9,35 +9,32 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.definitions.resolution import raw_columns
-from twinlake.definitions.sources import Kafka, Source
 from twinlake.lake import events, rows, streams, tables
+from twinlake.lake.records import Records
 
 REPLAY_OF = "_replay_of"
 _SHOWN_BYTES = 200
 
 
-def waiting(spark: SparkSession, path: Path, source: Source, kafka: Kafka) -> DataFrame:
+def waiting(spark: SparkSession, path: Path, records: Records) -> DataFrame:
     """Read the quarantined rows that no later row replays, as ``streams.parsed`` gives rows.
 
-    A row of a stream is parsed anew from its bytes; one of a file is taken as it was read.
+    A record of a topic is parsed anew from its bytes, a row of a table or a folder from the text
+    that was kept of it; one of a file is taken as it was read.
     """
     frame = _not_replayed(tables.read(spark, path))
-    records = frame.where(F.col("_raw").isNotNull())
-    parsed = streams.parsed(
-        records.select(
-            F.col("_raw").alias(streams.VALUE),
-            rows.ORIGIN,
-            streams.PARTITION,
-            rows.OFFSET,
-            REPLAY_OF,
-        ),
-        source,
-        kafka.times_in,
-        kafka.max_record_bytes,
-        kept=[REPLAY_OF],
+    kept = frame.where(F.col("_raw").isNotNull()).select(
+        F.col("_raw").alias(streams.VALUE),
+        rows.ORIGIN,
+        streams.PARTITION,
+        rows.OFFSET,
+        REPLAY_OF,
     )
+    of_topic = F.col(streams.PARTITION).isNotNull()
+    parsed = records.parsed(kept.where(of_topic), [REPLAY_OF])
+    parsed = parsed.unionByName(records.parsed_as_json(kept.where(~of_topic), [REPLAY_OF]))
     typed = frame.where(F.col("_raw").isNull()).select(
-        *(F.col(tables.quoted(name)) for name in raw_columns(source)),
+        *(F.col(tables.quoted(name)) for name in raw_columns(records.source)),
         F.lit(None).cast("array<string>").alias(rows.UNREADABLE),
         F.lit(None).cast("binary").alias(streams.VALUE),
         rows.ORIGIN,

@@ -22,17 +22,17 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.definitions.resolution import needed_columns
-from twinlake.definitions.sources import Source
+from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, Source
 from twinlake.definitions.times import DAY_US
 from twinlake.definitions.types import Field
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
-from twinlake.lake import arrays, events, landing, rows, streams, tables
+from twinlake.lake import arrays, arrow_commits, events, landing, rows, streams, tables
 from twinlake.lake.claims import CONFLICT, DUPLICATE, ClaimIndex, Claims, Owners, settle
 from twinlake.lake.feature_rows import PREFIX
 from twinlake.lake.recent import RecentEvents
 
-_ID_A, _ID_B, _COUNTS = "_id_a", "_id_b", "_counts"
+_ID_A, _ID_B, _COUNTS, _READ = "_id_a", "_id_b", "_counts", "_is_read"
 _SEED = 0x2545F4914F6CDD1D
 # What was committed last is asked of the session, which several streams of a process share.
 _APPENDING = threading.Lock()
@@ -53,31 +53,68 @@ class Counts:
     newest_event_us: int | None
 
 
-def judged(
-    frame: DataFrame, source: Source, views: Sequence[FeatureView], landed_us: int
-) -> pa.Table:
-    """Judge a batch by the gate and bring it to the driver.
+def judging(frame: DataFrame, source: Source, views: Sequence[FeatureView]) -> DataFrame:
+    """Judge rows by the gate, but for what depends on the present.
 
     Args:
-        frame: What ``streams.parsed`` or ``streams.typed_rows`` gave, of one batch.
+        frame: What ``streams.parsed`` or ``streams.typed_rows`` gave, of a batch or a stream.
         source: Its source.
         views: The views on the source; a row without their keys is of no use.
-        landed_us: The present.
+    """
+    frame = events.derive(frame, source)
+    frame = frame.withColumn("_event_timestamp", F.col(tables.quoted(source.event_timestamp)))
+    frame = frame.withColumn(_READ, F.col(rows.UNREADABLE).isNull())
+    ready = landing.judge_rows(frame, source, _keys(views), None)
+    where = F.lit(True) if source.where is None else F.expr(source.where)
+    id_a, id_b = _identity(source)
+    counted = F.coalesce(where, F.lit(False))
+    return ready.withColumns({_COUNTS: counted, _ID_A: id_a, _ID_B: id_b})
+
+
+def judged(frame: DataFrame, source: Source, now_us: int) -> pa.Table:
+    """Bring a batch to the driver, and judge by the present what depends on it.
+
+    As part of the plan the present would have Spark compile every batch anew.
+
+    Args:
+        frame: What ``judging`` gave, of one batch.
+        source: Its source.
+        now_us: The present.
 
     Returns:
         The rows with what the gate says of each; without rows it has no columns either.
     """
-    frame = events.derive(frame, source)
-    time = F.col(tables.quoted(source.event_timestamp))
-    frame = frame.withColumn("_event_timestamp", time)
-    ready = landing.judge_rows(frame, source, landed_us, _keys(views), arrived_us=landed_us)
-    where = F.lit(True) if source.where is None else F.expr(source.where)
-    ready = ready.withColumn(_COUNTS, F.coalesce(where, F.lit(False)))
-    id_a, id_b = _identity(source)
-    raw = F.when(~F.col(landing.CLEAN), F.col(streams.VALUE))
-    ready = ready.withColumns({_ID_A: id_a, _ID_B: id_b, rows.RAW: raw})
-    batches = ready.drop(streams.VALUE)._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
-    return pa.Table.from_batches(batches) if batches else pa.table({})
+    batches = frame._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
+    if not batches:
+        return pa.table({})
+    batch = pa.Table.from_batches(batches).combine_chunks()
+    event_us = batch.column("_event_timestamp").cast(pa.int64())
+    ahead = pc.fill_null(pc.greater(event_us, landing.latest_us(source, now_us)), False)
+    ahead = np.flatnonzero(pc.and_(ahead, batch.column(_READ)))
+    if ahead.size:
+        clean = _flags(batch, landing.CLEAN)
+        clean[ahead] = False
+        batch = _with(batch, landing.CLEAN, pa.array(clean))
+        batch = _with_reason(batch, ahead, landing.ahead_reason(source))
+    if source.known == KNOWN_AT_ARRIVAL:
+        arrived = arrays.instants(np.full(batch.num_rows, now_us, np.int64))
+        batch = _with(batch, "_known_timestamp", arrived)
+    place = pa.array(np.arange(batch.num_rows, dtype=np.int64))
+    batch = _with(batch, rows.OFFSET, pc.coalesce(batch.column(rows.OFFSET), place))
+    nothing = pa.scalar(None, pa.binary())
+    raw = pc.if_else(batch.column(landing.CLEAN), nothing, batch.column(streams.VALUE))
+    return batch.append_column(rows.RAW, raw).drop_columns([streams.VALUE, _READ])
+
+
+def _with(batch: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return batch.set_column(batch.column_names.index(name), name, column)
+
+
+def _with_reason(batch: pa.Table, where: npt.NDArray[np.intp], reason: str) -> pa.Table:
+    reasons = batch.column("_reasons").to_pylist()
+    for row in where.tolist():
+        reasons[row] = [*(reasons[row] or ()), reason]
+    return _with(batch, "_reasons", pa.array(reasons, pa.list_(pa.string())))
 
 
 def clean(batch: pa.Table) -> pa.Table:
@@ -144,11 +181,7 @@ def settled(
     codes[clean] = np.where(verdict == DUPLICATE, 1, np.where(verdict == CONFLICT, 2, 0))
     names = pa.array([events.ACCEPTED, events.DUPLICATE, events.QUARANTINED])
     if (verdict == CONFLICT).any():
-        reasons = batch.column("_reasons").to_pylist()
-        for row in clean[verdict == CONFLICT].tolist():
-            reasons[row] = [landing.conflict_reason(source)]
-        column = pa.array(reasons, pa.list_(pa.string()))
-        batch = batch.set_column(batch.column_names.index("_reasons"), "_reasons", column)
+        batch = _with_reason(batch, clean[verdict == CONFLICT], landing.conflict_reason(source))
     return batch.append_column("_verdict", names.take(pa.array(codes)))
 
 
@@ -262,6 +295,27 @@ def append_arrow(
     Raises:
         StateError: Delta has a commit of that number already, by another process.
     """
+    told: dict[str, Any] = {"writer": writer, "number": number, "metadata": metadata}
+    version = arrow_commits.append(spark, made, columns, path, **told)
+    if version is None:
+        version = _append_by_spark(spark, made, columns, path, scratch, **told)
+    commit = tables.read_commit(spark, path, version)
+    if commit.metadata != metadata:
+        raise StateError(
+            f"number {number} of {path} was committed by another process",
+            hint="run the command again: it goes on where that one ended",
+        )
+    return commit
+
+
+def _append_by_spark(
+    spark: SparkSession,
+    made: pa.Table,
+    columns: Sequence[Field],
+    path: Path,
+    scratch: Path,
+    **told: Any,  # noqa: ANN401 (what tables.append takes)
+) -> int:
     # By way of a file: handing rows to Spark as Python objects takes longer than the append.
     file = scratch / f"{uuid.uuid4().hex}.parquet"
     schema = ", ".join(f"{tables.quoted(column.name)} {column.type}" for column in columns)
@@ -269,16 +323,10 @@ def append_arrow(
         pq.write_table(made, file, compression="lz4", store_schema=False)
         frame = spark.read.schema(schema).parquet(str(file))
         with _APPENDING:
-            tables.append(frame, path, writer=writer, number=number, metadata=metadata)
-            commit = tables.commit_in_session(spark, path)
+            tables.append(frame, path, **told)
+            return tables.last_in_session(spark, path)
     finally:
         file.unlink(missing_ok=True)
-    if commit.metadata != metadata:
-        raise StateError(
-            f"number {number} of {path} was committed by another process",
-            hint="run the command again: it goes on where that one ended",
-        )
-    return commit
 
 
 def taking_part(

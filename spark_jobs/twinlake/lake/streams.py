@@ -16,8 +16,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.definitions.resolution import raw_columns
-from twinlake.definitions.sources import Kafka, Source
-from twinlake.definitions.types import is_decimal
+from twinlake.definitions.sources import Source
+from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, is_decimal
 from twinlake.lake import rows
 from twinlake.lake.tables import quoted
 
@@ -26,6 +26,7 @@ VALUE, PARTITION = "_value", "_partition"
 _CORRUPT = "_corrupt_record"
 _WIDE = "decimal(38,18)"
 _US_IN = {"s": 1_000_000, "ms": 1_000, "us": 1}
+NUMBER_TYPES = {*INTEGER_TYPES, *FLOAT_TYPES}
 # Of a value that cannot be read this much is shown.
 _SHOWN = 40
 
@@ -105,31 +106,71 @@ def read_table(spark: SparkSession, table: Path, limits: Limits) -> DataFrame:
     )
 
 
-def reading_of(source: Source) -> Kafka:
-    """Say how records of a source are read, also where it has no topic."""
-    return source.stream if isinstance(source.stream, Kafka) else Kafka(source.name)
+def typed_rows(
+    frame: DataFrame, source: Source, origin: str | None, times_in: str | None = None
+) -> DataFrame:
+    """Give typed rows the form that ``parsed`` gives; columns they lack are null.
 
-
-def typed_rows(frame: DataFrame, source: Source, origin: str) -> DataFrame:
-    """Give typed rows the form that ``parsed`` gives; columns they lack are null."""
-    there = set(frame.columns)
-    values, rules = [], []
-    for name, kind in raw_columns(source).items():
-        cell = F.col(quoted(name)) if name in there else F.lit(None)
-        value = cell.cast(kind)
-        values.append(rows.without_negative_zero(value, kind).alias(name))
-        text = F.concat(F.lit(f"{name}: cannot be read as {kind}: "), cell.cast("string"))
-        rules.append(F.when(cell.isNotNull() & value.isNull(), F.substring(text, 1, 100)))
-    broken = F.array_compact(F.array(*rules))
+    Args:
+        frame: The rows.
+        source: Whose columns to read.
+        origin: What says where they come from; None: the file of each.
+        times_in: As ``typed_cells`` takes it.
+    """
+    kinds = dict(frame.dtypes)
+    cells = {name: (F.col(quoted(name)), kind) for name, kind in kinds.items()}
+    values, broken = typed_cells(cells, source, times_in)
     is_broken = F.size(broken) > 0
+    place = F.col("_metadata.file_path") if origin is None else F.lit(origin)
     return frame.select(
         *values,
         F.when(is_broken, broken).alias(rows.UNREADABLE),
         F.when(is_broken, F.to_json(F.struct("*")).cast("binary")).alias(VALUE),
-        F.lit(origin).alias(rows.ORIGIN),
+        place.alias(rows.ORIGIN),
         F.lit(None).cast("int").alias(PARTITION),
-        F.monotonically_increasing_id().alias(rows.OFFSET),
+        F.lit(None).cast("bigint").alias(rows.OFFSET),
     )
+
+
+def typed_cells(
+    cells: Mapping[str, tuple[Column, str]], source: Source, times_in: str | None
+) -> tuple[list[Column], Column]:
+    """Read typed cells as a source's columns.
+
+    Args:
+        cells: The cells, each with its type; columns of the source that are not there are null.
+        source: The source.
+        times_in: The unit of timestamps that are numbers; None: a number is no timestamp.
+
+    Returns:
+        The values, named, and an array of what could not be read.
+    """
+    values, complaints = [], []
+    for name, kind in raw_columns(source).items():
+        cell, found = cells.get(name, (F.lit(None), kind))
+        value = _typed(cell, found, kind, times_in)
+        values.append(rows.without_negative_zero(value, kind).alias(name))
+        shown = F.substring(cell.cast("string"), 1, _SHOWN)
+        text = F.concat(F.lit(f"{name}: cannot be read as {kind}: "), shown)
+        complaints.append(F.when(cell.isNotNull() & value.isNull(), text))
+    return values, F.array_compact(F.array(*complaints))
+
+
+def _typed(cell: Column, found: str, kind: str, times_in: str | None) -> Column:
+    """Read a cell of one type as another, or as null where a part of it would be lost."""
+    is_number = found in NUMBER_TYPES or is_decimal(found)
+    if kind == "timestamp" and is_number:
+        return F.lit(None).cast(kind) if times_in is None else _instant(cell.cast(_WIDE), times_in)
+    value = cell.cast(kind)
+    if is_number and (kind in INTEGER_TYPES or is_decimal(kind)):
+        return F.when(value.cast(found) == cell, value)  # Spark's cast cuts 7.9 to 7
+    return value
+
+
+def _instant(number: Column, times_in: str) -> Column:
+    us = number * F.lit(_US_IN[times_in]).cast("decimal(7,0)")
+    # Finer than a microsecond is cut down to it, as nanoseconds in files are.
+    return F.timestamp_micros(F.floor(us).cast("bigint"))
 
 
 def parsed(
@@ -143,7 +184,7 @@ def parsed(
 
     Args:
         frame: A batch: ``_value``, ``_origin``, ``_partition`` and, where records have one,
-            ``_offset``.
+            ``_offset``; else it is null.
         source: Whose columns to read.
         times_in: The unit of timestamps that are numbers; None: they are text.
         max_record_bytes: A longer record is not parsed.
@@ -155,7 +196,7 @@ def parsed(
     """
     columns = raw_columns(source)
     if rows.OFFSET not in frame.columns:
-        frame = frame.withColumn(rows.OFFSET, F.monotonically_increasing_id())
+        frame = frame.withColumn(rows.OFFSET, F.lit(None).cast("bigint"))
     fits = F.length(VALUE) <= max_record_bytes
     # What is no UTF-8 comes back with other bytes.
     is_text = F.encode(F.decode(F.col(VALUE), "UTF-8"), "UTF-8") == F.col(VALUE)
@@ -175,10 +216,10 @@ def parsed(
     no_object |= is_damaged & F.col(f"_loose.{_CORRUPT}").isNotNull()
     of_fields = F.array_compact(F.array(*(_complaint(n, k) for n, k in columns.items())))
     unreadable = (
-        F.when(F.col(VALUE).isNull(), _reason("record: empty"))
-        .when(~fits, F.array(_too_long(max_record_bytes)))
-        .when(~is_text, _reason("record: not UTF-8"))
-        .when(no_object | F.col("_typed").isNull(), _reason("record: no JSON object"))
+        F.when(F.col(VALUE).isNull(), reason("record: empty"))
+        .when(~fits, F.array(too_long(max_record_bytes)))
+        .when(~is_text, reason("record: not UTF-8"))
+        .when(no_object | F.col("_typed").isNull(), reason("record: no JSON object"))
         .when(F.size(of_fields) > 0, of_fields)
     )
     return frame.select(
@@ -208,9 +249,7 @@ def _wire_type(kind: str, times_in: str | None) -> str:
 def _value(name: str, wire: str, kind: str, times_in: str | None) -> Column:
     cell = F.col(f"_typed.{quoted(name)}")
     if kind == "timestamp" and times_in is not None:
-        us = cell * F.lit(_US_IN[times_in]).cast("decimal(7,0)")
-        # Finer than a microsecond is cut down to it, as nanoseconds in files are.
-        return F.timestamp_micros(F.floor(us).cast("bigint"))
+        return _instant(cell, times_in)
     if is_decimal(kind):
         value = cell.cast(kind)
         return F.when(value == cell, value)
@@ -227,10 +266,12 @@ def _complaint(name: str, kind: str) -> Column:
     return F.when(F.col(f"_v_{name}").isNull() & shown.isNotNull(), text)
 
 
-def _reason(text: str) -> Column:
+def reason(text: str) -> Column:
+    """Give a single reason for which a record could not be read."""
     return F.array(F.lit(text))
 
 
-def _too_long(limit: int) -> Column:
+def too_long(limit: int) -> Column:
+    """Say that a record is longer than what is read."""
     size = F.length(VALUE).cast("string")
     return F.concat(F.lit("record: "), size, F.lit(f" bytes, at most {limit} are read"))

@@ -164,27 +164,34 @@ def require_version(spark: SparkSession, path: Path, version: int) -> Commit:
     return newest
 
 
-def commit_in_session(spark: SparkSession, path: Path) -> Commit:
-    """Give the commit that this session just made to a table.
+def delta_log(spark: SparkSession, path: Path) -> Any:  # noqa: ANN401 (an object of Java)
+    """Give Delta's own view of a table's log, which it has in Java only."""
+    java: Any = spark._jvm  # noqa: SLF001
+    session = spark._jsparkSession  # noqa: SLF001
+    return java.org.apache.spark.sql.delta.DeltaLog.forTable(session, str(path))
 
-    It reads one file of the log: asking for a table's history takes a job.
+
+def last_in_session(spark: SparkSession, path: Path) -> int:
+    """Give the version that this session committed last, which was to this table.
 
     Raises:
-        StateError: The session has made none, or it cannot be read.
+        StateError: The session has committed none.
     """
     version = spark.conf.get("spark.databricks.delta.lastCommitVersionInSession", None)
     if version is None:
         raise StateError(f"nothing was committed to {path} by this session")
-    java: Any = spark._jvm  # noqa: SLF001 (what Delta tells of its log it tells in Java only)
-    session = spark._jsparkSession  # noqa: SLF001
-    log = java.org.apache.spark.sql.delta.DeltaLog.forTable(session, str(path))
-    file = java.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(
-        log.logPath(), int(version)
-    )
+    return int(version)
+
+
+def read_commit(spark: SparkSession, path: Path, version: int) -> Commit:
+    """Read one commit from its file in the log: asking for a table's history takes a job."""
+    java: Any = spark._jvm  # noqa: SLF001
+    log = delta_log(spark, path)
+    file = java.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(log.logPath(), version)
     lines = log.store().read(file, log.newDeltaHadoopConf())
     info = json.loads(lines.head())["commitInfo"]
     return Commit(
-        int(version),
+        version,
         info["inCommitTimestamp"] * 1000,
         json.loads(info.get("userMetadata") or "{}"),
         int(info.get("operationMetrics", {}).get("numOutputRows", 0)),

@@ -245,8 +245,9 @@ class CassandraStore:
         self.close()
 
     def _apply(self, prepared: PreparedStatement, cells: Iterator[Cells]) -> WriteReport:
-        done = self._session.run_all(bound_all(prepared, cells), self._settings.write_s)
-        return WriteReport(done, 0)
+        bound = bound_all(prepared, cells)
+        done, retries = self._session.run_all(bound, self._settings.write_s)
+        return WriteReport(done, 0, retries)
 
     def _orders(self, plan: _Plan, keys: list[Cells]) -> list[tuple[bytes, Cells]]:
         """The keys that have a row, each with its ``write_us``, as they are bound."""

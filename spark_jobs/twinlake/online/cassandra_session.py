@@ -178,15 +178,19 @@ class CassandraSession:
         seconds: float,
         take: Take | None = None,
         weight: int = 1,
-    ) -> int:
-        """Run many statements, a bounded number and size of them at once; give how many.
+    ) -> tuple[int, int]:
+        """Run many statements, a bounded number and size of them at once.
 
         Args:
             statements: They are taken from as there is room.
             seconds: How long one may fail before it is given up.
             take: Is given the rows of each, with its position.
             weight: How many keys each asks for.
+
+        Returns:
+            How many there were, and how often one was sent once more.
         """
         room = max(1, self.settings.in_flight // weight)
         limits = Limits(room, self._request_s, seconds)
-        return Window(self._session, self.place, limits, take).run(statements)
+        window = Window(self._session, self.place, limits, take)
+        return window.run(statements), window.retries

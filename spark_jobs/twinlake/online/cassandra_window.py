@@ -55,7 +55,11 @@ _Answer = tuple[_Sent, list[tuple[Any, ...]] | None, Exception | None]
 
 
 class Window:
-    """Statements in flight. All but the queue belongs to the calling thread."""
+    """Statements in flight. All but the queue belongs to the calling thread.
+
+    Attributes:
+        retries: How often a statement was sent once more.
+    """
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Window:
         self._limits = limits
         self._take = take
         self._answers: SimpleQueue[_Answer] = SimpleQueue()
+        self.retries = 0
         self._flying = 0
         self._bytes = 0
         self._waiting: list[tuple[float, int, _Sent]] = []  # a heap of when to try again
@@ -119,6 +124,7 @@ class Window:
         if self._waiting:
             timeout = self._waiting[0][0] - time.monotonic()
             if timeout <= 0 and self._flying < self._limits.room:
+                self.retries += 1
                 self._send(heapq.heappop(self._waiting)[2])
                 return
         try:

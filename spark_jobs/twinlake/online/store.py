@@ -108,10 +108,17 @@ class WriteReport:
         applied: Rows that the store took.
         skipped: Rows that the store knows it left out, because what it holds reflects as much or
             more. A store that writes without looking (Cassandra) reports them as applied.
+        retries: How often a row was sent once more because no answer came in time.
     """
 
     applied: int
     skipped: int
+    retries: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All rows that were written."""
+        return self.applied + self.skipped
 
 
 class RowCheck:

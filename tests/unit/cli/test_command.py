@@ -22,7 +22,8 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 PROGRAM = Path(sys.executable).parent / "twinlake"
 VERBS = {
     "init", "plan", "apply", "ls", "show", "materialize", "materialize-incremental",
-    "training-set", "train", "get", "parity", "doctor", "validate", "leak-check",
+    "backfill", "stream", "score", "push", "quarantine", "training-set", "train", "get", "parity",
+    "doctor", "validate", "leak-check",
 }  # fmt: skip
 
 
@@ -77,6 +78,9 @@ def test_every_verb_explains_itself(run: Command, path: tuple[str, ...]) -> None
         (["parity", "--keys", "5", "--all"], "give --keys or --all"),
         (["training-set", "build", "energy_forecast"], "Missing option '--spine'"),
         (["materialize", "--start", "soon"], "'soon' is not a time"),
+        (["backfill", "household_energy", "--start", "2014-01-01"], "Missing option '--end'"),
+        (["backfill", "--start", "2014-01-01", "--end", "2014-02-01"], "Missing argument"),
+        (["stream", "--validate-every", "often"], "'often' is not a duration"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(run: Command, arguments: list[str], told: str) -> None:
@@ -113,6 +117,7 @@ BEFORE_APPLY = [
     ["materialize"],
     ["materialize", "household_energy", "--end", "2014-01-01"],
     ["materialize-incremental"],
+    ["backfill", "household_energy", "--start", "2014-01-01", "--end", "2014-02-01"],
     ["ls"],
     ["show", "daily_energy"],
     ["validate", "daily_energy"],
