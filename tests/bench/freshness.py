@@ -27,6 +27,7 @@ import numpy as np
 from cassandra.cluster import Session
 from cassandra.concurrent import execute_concurrent_with_args
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 from pyspark.sql import DataFrame
 
 import twinlake
@@ -192,11 +193,8 @@ def floor(
 
 def make_topic(kafka: str, topic: str) -> None:
     """Make a topic of four partitions."""
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    AdminClient({"bootstrap.servers": kafka, "log_level": 2}).create_topics([NewTopic(topic, 4)])[
-        topic
-    ].result()
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 2})
+    admin.create_topics([NewTopic(topic, 4)])[topic].result()
 
 
 def quantiles(waits: Waits, options: argparse.Namespace) -> dict[str, float]:

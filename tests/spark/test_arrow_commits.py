@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from twinlake.definitions.types import Field
@@ -129,6 +130,40 @@ def test_a_number_is_spent_once(spark: SparkSession, tmp_path: Path) -> None:
     assert append(spark, path, made(), 4) is None
     assert append(spark, path, made().slice(0, 0), 6) == 2
     assert tables.read(spark, path).count() == len(TIMES)
+
+
+def test_of_two_that_commit_one_number_at_once_one_does(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = table(spark, tmp_path / "table")
+    append(spark, path, made(), 1)
+    commit = arrow_commits._commit
+
+    def late(*told: Any) -> int:
+        monkeypatch.undo()
+        assert append(spark, path, made(), 2) == 2
+        return commit(*told)
+
+    monkeypatch.setattr(arrow_commits, "_commit", late)
+    with pytest.raises(Py4JJavaError, match="ConcurrentTransactionException"):
+        append(spark, path, made(), 2)
+    assert tables.last_commit(spark, path).version == 2
+    assert tables.read(spark, path).count() == 2 * len(TIMES)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_without_a_checksum_the_log_is_asked(
+    spark: SparkSession, tmp_path: Path, is_known: bool
+) -> None:
+    path = table(spark, tmp_path / "table")
+    append(spark, path, made(), 3)
+    if not is_known:
+        for file in (path / "_delta_log").glob("*.crc"):
+            file.unlink()
+    java: Any = spark._jvm
+    java.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    assert append(spark, path, made(), 3) is None
+    assert append(spark, path, made(), 4) == 2
 
 
 @pytest.mark.parametrize(

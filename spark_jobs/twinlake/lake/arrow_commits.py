@@ -85,7 +85,7 @@ def append(
         spent, or the table is not one that can be appended to like this.
     """
     target = _target(spark, path, columns)
-    if target is None or target.transaction.txnVersion(writer) >= number:
+    if target is None or _last_number(target.transaction, writer) >= number:
         return None
     now_ms = time.time_ns() // 1_000_000
     actions: list[dict[str, Any]] = [
@@ -115,6 +115,22 @@ def _target(spark: SparkSession, path: Path, columns: Sequence[Field]) -> _Targe
     named = about["configuration"].get(_STATISTICS_OF, "").split(",")
     counted = [name for name in named if kinds.get(name) in _COUNTED]
     return _Target(transaction, partitions[0] if partitions else None, counted)
+
+
+def _last_number(transaction: Any, writer: str) -> int:  # noqa: ANN401 (an object of Java)
+    """Give a writer's last number; another commit of that writer meanwhile will be a conflict.
+
+    Delta's own question, ``txnVersion``, reads the whole log by a job of Spark, half a second,
+    though the checksum beside the newest commit holds the answer.
+    """
+    checksum = transaction.snapshot().checksumOpt()
+    known = None if checksum.isEmpty() else checksum.get().setTransactions()
+    if known is None or known.isEmpty():
+        return int(transaction.txnVersion(writer))
+    getattr(transaction.readTxn(), "$plus$eq")(writer)
+    listed = known.get()
+    numbers = (listed.apply(place) for place in range(listed.size()))
+    return max((int(one.version()) for one in numbers if one.appId() == writer), default=-1)
 
 
 def _by_partition(
