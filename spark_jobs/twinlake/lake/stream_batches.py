@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from delta.exceptions import ConcurrentTransactionException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
@@ -296,15 +297,19 @@ def append_arrow(
         StateError: Delta has a commit of that number already, by another process.
     """
     told: dict[str, Any] = {"writer": writer, "number": number, "metadata": metadata}
-    version = arrow_commits.append(spark, made, columns, path, **told)
-    if version is None:
-        version = _append_by_spark(spark, made, columns, path, scratch, **told)
+    taken = StateError(
+        f"number {number} of {path} was committed by another process",
+        hint="run the command again: it goes on where that one ended",
+    )
+    try:
+        version = arrow_commits.append(spark, made, columns, path, **told)
+        if version is None:
+            version = _append_by_spark(spark, made, columns, path, scratch, **told)
+    except ConcurrentTransactionException as error:
+        raise taken from error
     commit = tables.read_commit(spark, path, version)
     if commit.metadata != metadata:
-        raise StateError(
-            f"number {number} of {path} was committed by another process",
-            hint="run the command again: it goes on where that one ended",
-        )
+        raise taken
     return commit
 
 
