@@ -40,6 +40,8 @@ FOLDERS = {
 BUILT = ("lint", *FOLDERS)
 # Built, but run only when asked for: not every test of it was seen to pass yet.
 ON_DEMAND = ("faults",)
+# Lanes that run in several processes: Spark's small jobs leave most of a second core idle.
+PROCESSES = {"spark": 2}
 # Which online stores the conformance tests try; SQLite where a lane does not say.
 STORES = {"stack": "cassandra"}
 LATER = ("cluster", "browser", "spark40", "soak")
@@ -78,7 +80,7 @@ def lint() -> Result:
 
 
 def tests(lane: str, arguments: list[str]) -> Result:
-    """Run the tests of a lane in one pytest process."""
+    """Run the tests of a lane by one call of pytest."""
     empty = [folder for folder in FOLDERS[lane] if not any(test_files(folder))]
     present = [folder for folder in FOLDERS[lane] if folder not in empty]
     problem = f"no test in {', '.join(empty)}" if empty else ""
@@ -88,6 +90,8 @@ def tests(lane: str, arguments: list[str]) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "--durations=10", f"--junitxml={report}"]
+        if lane in PROCESSES:  # a file's tests share what its fixtures made
+            command += ["-n", str(PROCESSES[lane]), "--dist", "loadfile"]
         command.append("--continue-on-collection-errors")  # one broken file hides no other
         done = subprocess.run(
             [*command, *present, *arguments], cwd=CHECKOUT, env=environment(lane), check=False
