@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,8 @@ def run(
     from twinlake.lake.streams import Limits
 
     validate_every_s = _seconds(options.validate_every)
-    limits = Limits()
-    if options.max_records is not None:
-        limits = replace(limits, records=options.max_records)
-    if options.max_files is not None:
-        limits = replace(limits, files=options.max_files)
+    asked = {"records": options.max_records, "files": options.max_files}
+    limits = Limits(**{name: most for name, most in asked.items() if most is not None})
     stopped = threading.Event()
     kinds = (signal.SIGTERM, signal.SIGINT)
     before = {kind: signal.signal(kind, lambda *_: stopped.set()) for kind in kinds}

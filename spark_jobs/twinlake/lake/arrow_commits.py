@@ -13,7 +13,6 @@ features that change what a file says, and with statistics of named columns.
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,10 +86,7 @@ def append(
     target = _target(spark, path, columns)
     if target is None or _last_number(target.transaction, writer) >= number:
         return None
-    now_ms = time.time_ns() // 1_000_000
-    actions: list[dict[str, Any]] = [
-        {"txn": {"appId": writer, "version": number, "lastUpdated": now_ms}}
-    ]
+    actions: list[dict[str, Any]] = [{"txn": {"appId": writer, "version": number}}]
     for partition, rows in _by_partition(made, target.partitioned_by):
         actions.append({"add": _written(rows, columns, path, partition, target)})
     return _commit(spark, target.transaction, actions, metadata, made.num_rows)

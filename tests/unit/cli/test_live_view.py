@@ -13,8 +13,9 @@ from twinlake.flows.stream_scoring import Scored
 
 def test_every_stream_has_a_column_and_every_number_a_line() -> None:
     out = StringIO()
-    seconds = iter([10.0, 100.0])
-    view = LiveView(Console(file=out, width=160), clock=lambda: next(seconds, 1_234.0))
+    now = [10.0]
+    view = LiveView(Console(file=out, width=160), clock=lambda: now[0])
+    now[0] = 100.0
     progress = Progress(
         batches=7,
         read=12_345,
