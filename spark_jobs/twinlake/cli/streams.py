@@ -107,7 +107,7 @@ def run(
     from twinlake.lake.streams import Limits
 
     validate_every_s = _seconds(options.validate_every)
-    asked = {"records": options.max_records, "files": options.max_files}
+    asked: dict[str, Any] = {"records": options.max_records, "files": options.max_files}
     limits = Limits(**{name: most for name, most in asked.items() if most is not None})
     stopped = threading.Event()
     kinds = (signal.SIGTERM, signal.SIGINT)
