@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +23,9 @@ class LiveView:
     Args:
         console: Where to draw; standard error by default.
         clock: Seconds that pass.
+
+    Attributes:
+        screen: A context in which the table is drawn again and again.
     """
 
     def __init__(
@@ -32,23 +34,11 @@ class LiveView:
         self._clock = clock
         self._began = clock()
         self._progress: dict[str, Progress] = {}
-        self._live = Live(
+        self.screen = Live(
             console=console or Console(stderr=True),
             refresh_per_second=_REFRESHES_PER_S,
             get_renderable=self.drawn,
         )
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._live.stop()
 
     def note(self, source: str, progress: Progress) -> None:
         """Take note of what a stream did so far."""

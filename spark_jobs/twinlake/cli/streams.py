@@ -125,7 +125,8 @@ def run(
     if sys.stderr.isatty():
         from twinlake.cli.live_view import LiveView
 
-        live = ends.enter_context(LiveView())
+        live = LiveView()
+        ends.enter_context(live.screen)
 
     def told(name: str, progress: Any) -> None:  # noqa: ANN401
         if metrics is not None:
