@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -251,26 +252,17 @@ def run() -> None:
 @contextmanager
 def servers(options: argparse.Namespace) -> Iterator[None]:
     """Use the servers that were named, or start a private stack."""
-    import os
-
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["TWINLAKE_STACK"] = folder + "/none"
+    with ExitStack() as ends:
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory()))
         if options.cassandra is None:
             services = ("cassandra", "kafka")
-            with private_stack(Path(folder) / "stack", services=services) as stack:
-                options.cassandra = port_of(stack, "cassandra")
-                options.kafka = f"127.0.0.1:{port_of(stack, 'kafka')}"
-                yield from _named(options)
-        else:
-            yield from _named(options)
-
-
-def _named(options: argparse.Namespace) -> Iterator[None]:
-    import os
-
-    os.environ["TWINLAKE_ONLINE_PORT"] = str(options.cassandra)
-    os.environ["TWINLAKE_STREAM_BOOTSTRAP"] = options.kafka
-    yield
+            stack = ends.enter_context(private_stack(folder / "stack", services=services))
+            options.cassandra = port_of(stack, "cassandra")
+            options.kafka = f"127.0.0.1:{port_of(stack, 'kafka')}"
+        os.environ["TWINLAKE_STACK"] = str(folder / "none")
+        os.environ["TWINLAKE_ONLINE_PORT"] = str(options.cassandra)
+        os.environ["TWINLAKE_STREAM_BOOTSTRAP"] = options.kafka
+        yield
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from twinlake.flows.kafka_topics import Topics
 from twinlake.flows.project import Project
 from twinlake.lake import events, streams, tables
 from twinlake.lake.records import Records
+from twinlake.registry import notes
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -119,6 +120,5 @@ class Input:
         """Give what was noted when the source was read first; that is what is so now at first."""
         file = self._notes / name
         if not file.exists():
-            self._notes.mkdir(parents=True, exist_ok=True)
-            file.write_text(now)
+            notes.write(file, now)
         return file.read_text()

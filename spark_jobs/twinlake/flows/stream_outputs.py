@@ -41,13 +41,15 @@ class TopicOutput:
         """Send rows as JSON objects and wait until all are acknowledged.
 
         Args:
-            rows: One message each; decimals and times are written as text is read back exactly.
+            rows: One message each, without columns of twinlake's own, which begin with an
+                underscore; decimals and times are written as text is read back exactly.
             batch: The ingest version that they reflect.
             part: Which part of a batch that is sent in several.
 
         Raises:
             EnvironmentFailure: The broker does not take them.
         """
+        rows = rows.select([name for name in rows.column_names if not name.startswith("_")])
         messages = [json.dumps(row, default=_text) for row in rows.to_pylist()]
         if not self._servers:
             self._write(messages, f"{batch:020d}" + (f"-{part:04d}" if part else ""))

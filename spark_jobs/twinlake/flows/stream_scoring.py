@@ -176,8 +176,7 @@ class StreamScorer:
         self._append(table, new.version)
         reached("streaming.scored")
         if self._topic is not None:
-            public = [name for name in table.column_names if not name.startswith("_")]
-            self._topic.send(table.select(public), new.version)
+            self._topic.send(table, new.version)
         made = len(table) - table.column("prediction").null_count
         positive = pc.sum(table.column("is_positive")).as_py() or 0
         return Scored(made, positive, len(table) - made)

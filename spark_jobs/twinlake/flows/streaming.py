@@ -25,6 +25,7 @@ from twinlake.flows.stream_lander import Progress, SourceLander
 from twinlake.flows.stream_requests import carry_out
 from twinlake.flows.stream_scoring import scored_source
 from twinlake.lake import streams
+from twinlake.registry import notes
 from twinlake.registry.inbox import Inbox
 
 if TYPE_CHECKING:
@@ -155,9 +156,11 @@ class SourceStream:
         What it finds is told and counted; the rows are landed, so nothing is stopped.
         """
         version, looked_s = self._validated
-        if self._validate_every_s is None or (newest := self._newest_version()) <= version:
+        if self._validate_every_s is None:
             return
         if not now and time.monotonic() - looked_s < self._validate_every_s:
+            return
+        if (newest := self._newest_version()) <= version:
             return
         done = validating.validate_landed(self.project, self.source, version, newest)
         self._validated = newest, time.monotonic()
@@ -187,10 +190,7 @@ def _stream_name(folder: Path, *, is_new: bool) -> str:
     """Give a stream its name, kept beside its checkpoint: another checkpoint is another stream."""
     file = folder / "name"
     if is_new or not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(uuid.uuid4().hex)
-        part.replace(file)
+        notes.write(file, uuid.uuid4().hex)
     return str(file.read_text())
 
 

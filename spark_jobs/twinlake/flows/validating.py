@@ -84,11 +84,8 @@ def validate_landed(
     frame = landing.landed_rows(project.spark, path, source, after_version, version)
     label = f"batch-{version}-{_stamp(project.now_us())}"
     project.tell(f"validating {source.name}: {len(source.expectations)} expectations")
-    passes, folder = (
-        f"_verdict <> '{events.QUARANTINED}'",
-        project.places.data_docs(source.name, label),
-    )
-    return validation.validate(frame, passes, source, folder)
+    folder = project.places.data_docs(source.name, label)
+    return validation.validate(frame, f"_verdict <> '{events.QUARANTINED}'", source, folder)
 
 
 def _version(project: Project, name: str, landed: int) -> int:

@@ -13,6 +13,7 @@ from twinlake.definitions.views import FeatureView
 from twinlake.flows.project import Project, view_table
 from twinlake.flows.stream_outputs import TopicOutput
 from twinlake.lake import feature_rows
+from twinlake.registry import notes
 
 
 class ViewTopic:
@@ -30,14 +31,14 @@ class ViewTopic:
         self._output = TopicOutput(project, str(view.topic), list(view.entity.join_keys))
         self._note = project.places.stream(view.source.name) / f"sent-{view.name}"
         if not self._note.exists():
-            self._write_down(version)
+            notes.write(self._note, str(version))
         elif int(self._note.read_text()) < version:
             self.send_written(version)
 
     def send(self, rows: pa.Table, version: int) -> None:
         """Send the feature rows that a batch brought."""
-        self._output.send(self._public(rows), version)
-        self._write_down(version)
+        self._output.send(rows, version)
+        notes.write(self._note, str(version))
 
     def send_written(self, version: int) -> None:
         """Send the rows that were appended to the view's table since the last were sent."""
@@ -45,15 +46,5 @@ class ViewTopic:
         since = int(self._note.read_text())
         written = feature_rows.written_between(self._project.spark, path, since, version)
         for part, rows in enumerate(written):
-            self._output.send(self._public(rows), version, part)
-        self._write_down(version)
-
-    def _public(self, rows: pa.Table) -> pa.Table:
-        names = [column.name for column in feature_rows.columns(self._view)]
-        return rows.select([name for name in names if not name.startswith("_")])
-
-    def _write_down(self, version: int) -> None:
-        self._note.parent.mkdir(parents=True, exist_ok=True)
-        part = self._note.with_suffix(".part")
-        part.write_text(str(version))
-        part.replace(self._note)
+            self._output.send(rows, version, part)
+        notes.write(self._note, str(version))

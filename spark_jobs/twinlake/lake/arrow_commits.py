@@ -99,12 +99,12 @@ def _target(spark: SparkSession, path: Path, columns: Sequence[Field]) -> _Targe
     about = json.loads(transaction.metadata().json())["metaData"]
     asked = set(protocol.get("writerFeatures", ())) | set(protocol.get("readerFeatures", ()))
     partitions = about["partitionColumns"]
-    there = {f["name"]: f["type"] for f in json.loads(about["schemaString"])["fields"]}
+    there = {field["name"] for field in json.loads(about["schemaString"])["fields"]}
     if (
         not asked <= _FEATURES
         or not set(about["configuration"]) <= _SETTINGS
         or len(partitions) > 1
-        or not {column.name for column in columns} <= there.keys()
+        or not {column.name for column in columns} <= there
     ):
         return None
     kinds = {column.name: column.type for column in columns}

@@ -15,9 +15,9 @@ from pyspark.sql.types import StructType
 from twinlake.definitions.resolution import raw_columns
 from twinlake.definitions.sources import Kafka, Source
 from twinlake.errors import InputError
-from twinlake.lake import rows, streams
+from twinlake.lake import streams
 from twinlake.lake.failures import innermost
-from twinlake.lake.streams import PARTITION, VALUE, Limits
+from twinlake.lake.streams import VALUE, Limits
 from twinlake.lake.tables import quoted
 
 _RECORD = "_record"
@@ -101,15 +101,7 @@ def parsed(
         .when(is_nothing, streams.reason("record: not of the Avro schema"))
         .when(F.size(broken) > 0, broken)
     )
-    return frame.select(
-        *values,
-        unreadable.alias(rows.UNREADABLE),
-        VALUE,
-        rows.ORIGIN,
-        PARTITION,
-        rows.OFFSET,
-        *kept,
-    )
+    return streams.with_place(frame, values, unreadable, kept)
 
 
 def _cells(schema: AvroSchema) -> dict[str, tuple[Column, str]]:

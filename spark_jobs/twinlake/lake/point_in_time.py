@@ -314,11 +314,10 @@ def _answer(
     for position in sorted({view.source for view in views}):
         of_source = [view for view in views if view.source == position]
         slots = of_source[0].slots
-        needed = {name for view in of_source for name in view.shape.columns}
+        columns = {name: PREFIX + name for name in slots}
         chosen = np.flatnonzero(side == position)
         rows = table.select([*_SYSTEM, *slots.values()]).take(pa.array(chosen)).combine_chunks()
-        rows = rows.rename_columns([*_SYSTEM, *(PREFIX + name for name in slots)])
-        columns = {name: PREFIX + name for name in needed}
+        rows = rows.rename_columns([*_SYSTEM, *columns.values()])
         happened, rows = arrays.sorted_events(rows, codes[chosen], count, columns)
         for view in of_source:
             found = vectors(happened, rows, queries, view.shape, PREFIX)

@@ -222,8 +222,16 @@ def parsed(
         .when(no_object | F.col("_typed").isNull(), reason("record: no JSON object"))
         .when(F.size(of_fields) > 0, of_fields)
     )
+    read = [F.col(f"_v_{name}").alias(name) for name in columns]
+    return with_place(frame, read, unreadable, kept)
+
+
+def with_place(
+    frame: DataFrame, values: Sequence[Column], unreadable: Column, kept: Sequence[str]
+) -> DataFrame:
+    """Give what was read of records, why some could not be, and where each stood."""
     return frame.select(
-        *(F.col(f"_v_{name}").alias(name) for name in columns),
+        *values,
         unreadable.alias(rows.UNREADABLE),
         VALUE,
         rows.ORIGIN,

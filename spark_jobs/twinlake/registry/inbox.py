@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from twinlake.errors import EnvironmentFailure, StateError
+from twinlake.registry import notes
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Inbox:
     def post(self, request: Request) -> None:
         """Let the lander see a request, whole."""
         document = {"kind": request.kind, "told": dict(request.told)}
-        _write_whole(self._folder / f"{request.name}.json", document)
+        notes.write(self._folder / f"{request.name}.json", json.dumps(document))
 
     def pending(self) -> list[Request]:
         """Give the requests that wait, the oldest first."""
@@ -76,7 +77,7 @@ class Inbox:
 
     def answer(self, request: Request, document: Mapping[str, Any]) -> None:
         """Answer a request; it waits no longer."""
-        _write_whole(self._answers / f"{request.name}.json", document)
+        notes.write(self._answers / f"{request.name}.json", json.dumps(document))
         self.drop(request)
 
     def drop(self, request: Request) -> None:
@@ -94,9 +95,3 @@ class Inbox:
         if "error" in document:
             raise StateError(str(document["error"]), hint=document.get("hint"))
         return document
-
-
-def _write_whole(file: Path, document: Mapping[str, Any]) -> None:
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(document), encoding="utf-8")
-    part.replace(file)
