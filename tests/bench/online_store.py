@@ -246,6 +246,9 @@ def bench_reads(store: CassandraStore, port: int, times: int, rounds: int) -> It
     def served(wanted: list[tuple[str]]) -> Any:
         return serve(store, table, VIEW, wanted, AS_OF_US)
 
+    def served_while_valid(wanted: list[tuple[str]]) -> Any:
+        return serve(store, table, VIEW, wanted, AS_OF_US - 1)
+
     def in_chunks(statement: PreparedStatement, chunk: int) -> Work:
         return lambda: [peer.read_in(statement, hundred, chunk) for hundred in hundreds]
 
@@ -264,14 +267,15 @@ def bench_reads(store: CassandraStore, port: int, times: int, rounds: int) -> It
             few,
             race({**by_chunk, "ours": all_hundreds(ours)}, rounds),
         )  # fmt: skip
-    yield outcome(
-        f"as of 1 key, served, raw {named}", "s", times, race({**raw, "ours": each(served)}, rounds)
-    )
-    yield outcome(
-        f"as of 100 keys, served, raw {named}", "s",
-            few,
-        race({**by_chunk, "ours": all_hundreds(served)}, rounds),
-    )  # fmt: skip
+    for moment, read in (("past", served), ("within", served_while_valid)):
+        yield outcome(
+            f"as of {moment} valid_until, 1 key, raw {named}", "s", times,
+            race({**raw, "ours": each(read)}, rounds),
+        )  # fmt: skip
+        yield outcome(
+            f"as of {moment} valid_until, 100 keys, raw {named}", "s", few,
+            race({**by_chunk, "ours": all_hundreds(read)}, rounds),
+        )  # fmt: skip
     peer.cluster.shutdown()
 
 
@@ -327,7 +331,7 @@ def figures(one: Outcome) -> dict[str, float | str]:
 
 def tell(one: Outcome) -> None:
     sys.stdout.write(
-        f"{one.name:<62} {one.peer:<18} peer {one.peer_wall * 1e3:8.3f} ms  ours "
+        f"{one.name:<68} {one.peer:<18} peer {one.peer_wall * 1e3:8.3f} ms  ours "
         f"{one.our_wall * 1e3:8.3f} ms  wall x{one.wall_ratio:5.2f}  cpu x{one.cpu_ratio:5.2f}\n"
     )
     sys.stdout.flush()

@@ -48,7 +48,9 @@ depends on its own key's rows only.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,6 +70,8 @@ HEADER_WORDS = 12
 LENGTH_WORD = 11
 ID_BYTES = 16
 
+# Of one header magic, format, fingerprint, V, exact_from, L and the length in words.
+_HEADER = struct.Struct("<4sH2x16s16xqq24xI4xI4x")
 HEADER = np.dtype(
     [
         ("magic", "S4"),
@@ -87,6 +91,30 @@ HEADER = np.dtype(
         ("heap_bytes", "<u4"),
     ]
 )
+
+
+class Peeked(NamedTuple):
+    """What the header of one state says, without opening it.
+
+    Attributes:
+        version: V, the version of the events table that it reflects.
+        exact_from_us: Questions with t and k from there on are exact.
+        later: Whether it holds rows that are visible only after ``exact_from``.
+    """
+
+    version: int
+    exact_from_us: int
+    later: bool
+
+
+def peek(blob: bytes, fingerprint: bytes) -> Peeked | None:
+    """Read the header of one state; None if it is none of that definition, or not whole."""
+    if len(blob) < _HEADER.size:
+        return None
+    magic, form, found, version, exact_from_us, later, words = _HEADER.unpack_from(blob)
+    if magic != MAGIC or form != FORMAT_VERSION or found != fingerprint:
+        return None
+    return Peeked(version, exact_from_us, later > 0) if words * 8 == len(blob) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,10 +92,20 @@ class ViewShape:
         return Shape.of(self.measures, kinds, self.hop_us, self.most_rows)
 
     @property
+    def overflowing(self) -> tuple[int, ...]:
+        """The places of features that can have a value that cannot be given."""
+        is_bounded = self.most_rows is not None
+        return tuple(
+            place
+            for place, feature in enumerate(self.features)
+            if (is_bounded and feature.window_us is not None)
+            or (feature.function == "sum" and feature.type == "bigint")
+        )
+
+    @property
     def can_overflow(self) -> bool:
         """Whether some feature can have a value that cannot be given."""
-        is_bounded = self.most_rows is not None and bool(self.windows_us)
-        return is_bounded or any(f.function == "sum" and f.type == "bigint" for f in self.features)
+        return bool(self.overflowing)
 
 
 def _kind(type_name: str) -> str:

@@ -2,27 +2,29 @@
 
 Every value has one status: present, null, missing, expired or overflow. A read is exact for any
 moment at or after the row's newest event; an earlier one is refused, because what came before is no
-longer held.
+longer held. Until the row's ``valid_until`` its columns are the answer, and no state is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.resolution import stored_features
 from twinlake.definitions.times import format_instant
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
 from twinlake.kernel.asof import expired_at
 from twinlake.kernel.cells import to_python
 from twinlake.kernel.events import Queries
-from twinlake.kernel.measures import Measured
+from twinlake.kernel.measures import Measure, Measured
 from twinlake.kernel.opened import OpenedStates, compute_states, newest_event_us, open_states
 from twinlake.kernel.shape import Shape
+from twinlake.kernel.state import Peeked, peek
 from twinlake.kernel.views import ViewShape
 from twinlake.online.store import Key, OnlineRow, OnlineStore, OnlineTable
 
@@ -30,8 +32,7 @@ PRESENT, NULL, MISSING, EXPIRED, ERROR = "present", "null", "missing", "expired"
 OVERFLOW = "overflow"
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """One feature of one key, as served.
 
     Attributes:
@@ -47,6 +48,52 @@ class Served:
     message: str | None = None
 
 
+class ServedRow(Mapping[str, Served]):
+    """One key's features by name; each is made when it is asked for, for many never are.
+
+    Attributes:
+        event_us: Event timestamp of the key's newest event; None where there is none.
+    """
+
+    __slots__ = ("_overflow", "_places", "_status", "_values", "event_us")
+
+    def __init__(
+        self,
+        places: Mapping[str, int],
+        status: str,
+        values: Sequence[Any] = (),
+        event_us: int | None = None,
+        overflow: Collection[int] = (),
+    ) -> None:
+        """Wrap a row.
+
+        Args:
+            places: Where each feature stands in ``values``.
+            status: What all of the row is: present, missing or expired.
+            values: Its cells, if it is present.
+            event_us: Event timestamp of the key's newest event.
+            overflow: The places of values that cannot be given.
+        """
+        self._places, self._status, self._values = places, status, values
+        self._overflow = overflow
+        self.event_us = event_us
+
+    def __getitem__(self, name: str) -> Served:
+        place = self._places[name]
+        if self._status != PRESENT:
+            return Served(None, self._status, self.event_us)
+        value = self._values[place]
+        if value is not None:
+            return Served(value, PRESENT, self.event_us)
+        return Served(None, OVERFLOW if place in self._overflow else NULL, self.event_us)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 @dataclass(frozen=True)
 class ServedView:
     """A view's features for some keys, in the order asked for.
@@ -57,7 +104,7 @@ class ServedView:
         versions: Per key, the ingest version that its row reflects; None where there is none.
     """
 
-    rows: list[dict[str, Served]]
+    rows: list[ServedRow]
     stored: list[OnlineRow | None]
     versions: list[int | None]
 
@@ -69,6 +116,8 @@ def serve(
     keys: Sequence[Key],
     as_of_us: int,
     names: Sequence[str] | None = None,
+    *,
+    columns: bool = True,
 ) -> ServedView:
     """Serve a view's features for many keys in one round.
 
@@ -79,52 +128,89 @@ def serve(
         keys: The keys, each in the order of the entity's join keys.
         as_of_us: The moment of the request.
         names: Which features; all by default.
+        columns: Whether to answer from a row's columns while they are valid. Without, everything
+            is computed from the states: who checks rows wants to see both.
 
     Raises:
         InputError: The moment lies before the newest event of one of the keys.
         StateError: A state is damaged or of another definition.
     """
     serving = _serving(view, None if names is None else tuple(names))
-    shape = serving.shape
     stored = store.read(table, keys)
-    there = [position for position, row in enumerate(stored) if row is not None]
-    rows: list[dict[str, Served]] = [_absent(shape) for _ in keys]
+    rows = [ServedRow(serving.places, MISSING)] * len(keys)
     versions: list[int | None] = [None] * len(keys)
-    if there:
-        found = [row for row in stored if row is not None]
-        states = open_states(
-            [row.state for row in found],
-            serving.state,
-            serving.fingerprint,
-        )
-        keys = [keys[position] for position in there]
-        _refuse_earlier(states, shape, keys, as_of_us)
-        for position, row, version in zip(
-            there, _answers(states, shape, as_of_us), states.version, strict=True
+    to_open: list[int] = []
+    for position, row in enumerate(stored):
+        if row is None:
+            continue
+        head = peek(row.state, serving.fingerprint) if columns else None
+        cells = None if head is None else _valid_columns(row, head, serving, as_of_us)
+        if head is None or cells is None:
+            to_open.append(position)
+            continue
+        rows[position] = ServedRow(serving.places, PRESENT, cells, row.event_us)
+        versions[position] = head.version
+    if to_open:
+        opened = [row for position in to_open if (row := stored[position]) is not None]
+        states = open_states([row.state for row in opened], serving.state, serving.fingerprint)
+        _refuse_earlier(states, serving.shape, [row.key for row in opened], as_of_us)
+        answers = _answers(states, serving, as_of_us)
+        for position, answer, version in zip(
+            to_open, answers, states.version.tolist(), strict=True
         ):
-            rows[position] = row
-            versions[position] = int(version)
+            rows[position] = answer
+            versions[position] = version
     return ServedView(rows, stored, versions)
 
 
-class _Serving(NamedTuple):
-    """What is worked out once per view, for it takes longer than to read a row."""
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What is worked out once per view, for it takes longer than to read a row.
 
-    view: FeatureView  # held, so that no other view gets its identity
+    Attributes:
+        view: The view; held, so that no other gets its identity.
+        shape: Of the features asked for.
+        state: What its states hold.
+        fingerprint: Of its definition.
+        places: Where each feature stands among those asked for.
+        columns: Where each of these stands among the table's columns.
+        measures: One for each.
+        overflowing: The places of those that may have a value that cannot be given.
+    """
+
+    view: FeatureView
     shape: ViewShape
     state: Shape
     fingerprint: bytes
+    places: Mapping[str, int]
+    columns: Sequence[int]
+    measures: Sequence[Measure] = field(repr=False)
+    overflowing: Sequence[int]
+
+    @classmethod
+    def of(cls, view: FeatureView, names: Sequence[str] | None) -> _Serving:
+        """Work it out for some features of a view, or for all."""
+        whole = ViewShape.of(view)
+        shape = whole if names is None else ViewShape.of(view, names)
+        stands = {feature.name: place for place, feature in enumerate(stored_features(view))}
+        return cls(
+            view,
+            shape,
+            whole.state,
+            bytes.fromhex(view_fingerprint(view)),
+            {feature.name: place for place, feature in enumerate(shape.features)},
+            [stands[feature.name] for feature in shape.features],
+            shape.measures,
+            shape.overflowing,
+        )
 
 
 def _serving(view: FeatureView, names: tuple[str, ...] | None) -> _Serving:
     found = _known.get((id(view), names))
     if found is None:
-        fingerprint = bytes.fromhex(view_fingerprint(view))
-        whole = ViewShape.of(view)
-        shape = whole if names is None else ViewShape.of(view, names)
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
-        found = _known[id(view), names] = _Serving(view, shape, whole.state, fingerprint)
+        found = _known[id(view), names] = _Serving.of(view, names)
     return found
 
 
@@ -132,8 +218,20 @@ _MOST_KNOWN = 100
 _known: dict[tuple[int, tuple[str, ...] | None], _Serving] = {}
 
 
-def _absent(shape: ViewShape) -> dict[str, Served]:
-    return {feature.name: Served(None, MISSING, None) for feature in shape.features}
+def _valid_columns(
+    row: OnlineRow, head: Peeked, serving: _Serving, as_of_us: int
+) -> Sequence[Any] | None:
+    """Return a row's columns if they are its values as of that moment, else None."""
+    until_us = row.valid_until_us
+    if as_of_us < max(row.event_us, head.exact_from_us):
+        return None
+    if until_us is not None and as_of_us >= until_us:
+        return None
+    if head.later:  # the columns hold these rows, which are not known yet
+        return None
+    values = list(map(row.values.__getitem__, serving.columns))
+    # Null and overflow look alike in a column.
+    return None if any(values[place] is None for place in serving.overflowing) else values
 
 
 def _refuse_earlier(
@@ -154,29 +252,42 @@ def _named(shape: ViewShape, key: Key) -> str:
     return ", ".join(f"{name}={part}" for name, part in zip(shape.keys, key, strict=True))
 
 
-def _answers(states: OpenedStates, shape: ViewShape, as_of_us: int) -> list[dict[str, Served]]:
-    count = len(states)
+def _answers(states: OpenedStates, serving: _Serving, as_of_us: int) -> Iterator[ServedRow]:
+    """Compute the rows of opened states."""
+    count, shape, places = len(states), serving.shape, serving.places
     queries = Queries.at(np.arange(count), np.full(count, as_of_us, np.int64))
     newest_us, exists = newest_event_us(states, queries)
     is_expired = np.zeros(count, np.bool_)
     if shape.ttl_us is not None:
         is_expired = exists & expired_at(newest_us, queries.as_of_us, shape.ttl_us)
-    measured = compute_states(states, queries, shape.measures)
-    served: list[dict[str, Served]] = [{} for _ in range(count)]
-    for feature, answers in zip(shape.features, measured, strict=True):
-        cells = _cells(answers, feature.type)
-        for position, value in enumerate(cells):
-            at_us = int(newest_us[position]) if exists[position] else None
-            if not exists[position]:
-                answer = Served(None, MISSING, None)
-            elif is_expired[position]:
-                answer = Served(None, EXPIRED, at_us)
-            elif answers.overflow is not None and answers.overflow[position]:
-                answer = Served(None, OVERFLOW, at_us)
-            else:
-                answer = Served(value, NULL if value is None else PRESENT, at_us)
-            served[position][feature.name] = answer
-    return served
+    measured = compute_states(states, queries, serving.measures)
+    columns = [_cells(answers, f.type) for answers, f in zip(measured, shape.features, strict=True)]
+    overflowing = _overflowing(measured)
+    for position, (cells, at_us, there, gone) in enumerate(
+        zip(
+            zip(*columns, strict=True) if columns else [()] * count,
+            newest_us.tolist(),
+            exists.tolist(),
+            is_expired.tolist(),
+            strict=True,
+        )
+    ):
+        if not there:
+            yield ServedRow(places, MISSING)
+        elif gone:
+            yield ServedRow(places, EXPIRED, (), at_us)
+        else:
+            yield ServedRow(places, PRESENT, cells, at_us, overflowing.get(position, ()))
+
+
+def _overflowing(measured: Sequence[Measured]) -> dict[int, set[int]]:
+    """Return the places of cells that overflow, by key."""
+    found: dict[int, set[int]] = {}
+    for place, answers in enumerate(measured):
+        if answers.overflow is not None:
+            for position in np.flatnonzero(answers.overflow).tolist():
+                found.setdefault(position, set()).add(place)
+    return found
 
 
 def _cells(measured: Measured, type_name: str) -> list[Any]:

@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 from tests.unit.assurance.naive import Happened
 from twinlake import Aggregate, Column, Entity, FeatureView, Files, Source
 from twinlake.definitions.fingerprints import view_fingerprint
+from twinlake.definitions.resolution import stored_features
 from twinlake.definitions.types import decimal_scale, is_decimal
+from twinlake.kernel.aggregates import compute
+from twinlake.kernel.cells import to_python
+from twinlake.kernel.events import NEVER_US, Events, NumericColumn, Queries, TextColumn, sort_order
 from twinlake.kernel.events import Column as Cells
-from twinlake.kernel.events import Events, NumericColumn, TextColumn, sort_order
+from twinlake.kernel.expiry import valid_until_us
 from twinlake.kernel.state import Provenance, fold
 from twinlake.kernel.views import ViewShape
 from twinlake.online.store import Key, OnlineRow
@@ -124,10 +128,32 @@ def folded(view: FeatureView, rows: Rows, version_us: int, version: int = 1) -> 
     ]
     origin = Provenance(bytes.fromhex(view_fingerprint(view)), b"t" * 16, version)
     states = fold(happened, np.array(exact_from, np.int64), shape.state, origin)
-    nothing = (None,) * len(shape.features)
+    newest_us = np.array([max(row.event_us for row in rows[key]) for key in keys], np.int64)
+    asked = Queries(
+        np.arange(len(keys)),
+        newest_us,
+        np.array([max(row.known_us for row in rows[key]) for key in keys], np.int64),
+    )
+    measured = compute(happened, asked, shape.measures, shape.hop_us, shape.most_rows)
+    columns = {
+        feature.name: to_python(m.values, m.valid, feature.type)
+        for m, feature in zip(measured, shape.features, strict=True)
+        if m.values is not None
+    }
+    until = valid_until_us(
+        happened,
+        Queries.at(np.arange(len(keys)), newest_us),
+        shape.measures,
+        shape.hop_us,
+        shape.ttl_us,
+    )
+    ends = [None if at == NEVER_US else at for at in until.tolist()]
+    values = zip(*(columns[feature.name] for feature in stored_features(view)), strict=True)
     return [
-        OnlineRow(key, nothing, max(row.event_us for row in rows[key]), 0, None, state, version)
-        for key, state in zip(keys, states, strict=True)
+        OnlineRow(key, cells, at_us, 0, end, state, version)
+        for key, cells, at_us, end, state in zip(
+            keys, values, newest_us.tolist(), ends, states, strict=True
+        )
     ]
 
 

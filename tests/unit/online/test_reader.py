@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -68,7 +68,7 @@ def expected(
     return answers
 
 
-def typed(served: dict[str, Served]) -> dict[str, tuple[Any, ...]]:
+def typed(served: Mapping[str, Served]) -> dict[str, tuple[Any, ...]]:
     """With the types of the values, which ``==`` does not look at, and doubles bit for bit."""
     return {
         name: (
@@ -159,6 +159,50 @@ def test_a_quiet_key_decays_and_then_expires(store: SqliteStore) -> None:
     assert at(66) == [(None, "expired"), (None, "expired")]
 
 
+def test_columns_are_the_answer_while_they_are_valid(store: SqliteStore) -> None:
+    view, key = meter_view(), (1, "r")
+    table = table_of(store, view)
+    (row,) = folded(view, {key: [Happened(5, 5, 1, CELLS | {"x": 1.5, "n": 1})]}, 10**9)
+    place = [name for name, _ in table.features].index("x")
+    told_apart = (*row.values[:place], 2.5, *row.values[place + 1 :])
+    store.write(table, [replace(row, values=told_apart)])
+
+    def x_at(as_of_us: int, *, columns: bool = True) -> Any:
+        return serve(store, table, view, [key], as_of_us, columns=columns).rows[0]["x"].value
+
+    until_us = row.valid_until_us
+    assert until_us is not None
+    assert [x_at(5), x_at(until_us - 1)] == [2.5, 2.5]
+    assert x_at(until_us) == 1.5
+    assert x_at(5, columns=False) == 1.5
+
+
+def test_columns_that_hold_a_row_not_known_yet_are_no_answer(store: SqliteStore) -> None:
+    view, key = meter_view(), (1, "r")
+    table = table_of(store, view)
+    rows = [
+        Happened(5, 5, 1, CELLS | {"x": 1.5, "n": 1}),
+        Happened(6, 20, 2, CELLS | {"x": 2.5, "n": 2}),
+    ]
+    store.write(table, folded(view, {key: rows}, 10))
+
+    def x_at(as_of_us: int) -> Any:
+        return serve(store, table, view, [key], as_of_us).rows[0]["x"].value
+
+    assert [x_at(12), x_at(20)] == [1.5, 2.5]
+
+
+def test_a_null_column_may_be_an_overflow(store: SqliteStore) -> None:
+    view, key = meter_view(), (1, "r")
+    table = table_of(store, view)
+    rows = [Happened(at, at, at, CELLS | {"n": 2**62, "x": 0.5}) for at in (5, 6)]
+    (row,) = folded(view, {key: rows}, 10**9)
+    store.write(table, [row])
+    (answers,) = serve(store, table, view, [key], 6).rows
+    assert answers["n_sum_20us"] == Served(None, "overflow", 6)
+    assert answers["s"] == Served(None, "null", 6)
+
+
 def test_nothing_was_ever_written(store: SqliteStore) -> None:
     view = meter_view()
     table = table_of(store, view)
@@ -172,7 +216,8 @@ def test_nothing_was_ever_written(store: SqliteStore) -> None:
 def test_an_earlier_moment_is_refused_with_key_and_time(store: SqliteStore) -> None:
     view = meter_view()
     table = table_of(store, view)
-    rows = {(1, "early"): [Happened(5, 5, 1, CELLS)], (2, "late"): [Happened(9, 12, 1, CELLS)]}
+    cells = CELLS | {"n": 1}  # no null that may be an overflow: columns would be the answer
+    rows = {(1, "early"): [Happened(5, 5, 1, cells)], (2, "late"): [Happened(9, 12, 1, cells)]}
     store.write(table, folded(view, rows, 10**9))
     with pytest.raises(InputError) as failure:
         serve(store, table, view, [(3, "none"), *rows], 11)
@@ -187,7 +232,7 @@ def test_a_damaged_state_is_no_value(store: SqliteStore) -> None:
     view = meter_view()
     table = table_of(store, view)
     rows = {
-        (1, "a"): [Happened(5, 5, 1, CELLS | {"s": "text"})],
+        (1, "a"): [Happened(5, 5, 1, CELLS | {"s": "text", "n": 1})],
         (2, "b"): [Happened(5, 5, 1, CELLS)],
     }
     good, other = folded(view, rows, 10**9)
@@ -207,7 +252,7 @@ def test_a_state_of_another_meaning_is_no_value(store: SqliteStore) -> None:
     changed = meter_view(ttl="61us")
     assert view_fingerprint(changed) != view_fingerprint(view)
     table = table_of(store, view)
-    store.write(table, folded(changed, {key: [Happened(5, 5, 1, CELLS)]}, 10**9))
+    store.write(table, folded(changed, {key: [Happened(5, 5, 1, CELLS | {"n": 1})]}, 10**9))
     with pytest.raises(StateError, match="fingerprint"):
         serve(store, table, view, [key], 9)
 
