@@ -8,6 +8,7 @@ import pytest
 
 from twinlake.errors import EnvironmentFailure, InputError, StateError
 from twinlake.lake.failures import innermost, meaning
+from twinlake.lake.rows import unreadable_file
 
 STATE = Path("/data/my state")
 JAVA = """An error occurred while calling o45.collectToPython.
@@ -29,6 +30,15 @@ def of(cause: str) -> Exception:
         ("java.io.IOException: File too large", EnvironmentFailure, "below /data/my state"),
         (
             "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)",
+            EnvironmentFailure,
+            "a Python worker of Spark died",
+        ),
+        (
+            (
+                "java.net.SocketException: Connection reset\n"
+                "\tat java.base/sun.nio.ch.NioSocketImpl.implRead(NioSocketImpl.java:328)\n"
+                "\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.hasNext"
+            ),
             EnvironmentFailure,
             "a Python worker of Spark died",
         ),
@@ -56,6 +66,16 @@ def test_what_is_known_by_its_words(cause: str, kind: type[Exception], said: str
     assert isinstance(meant, kind)
     assert said in meant.message
     assert meant.hint
+
+
+def test_a_connection_to_somebody_else_is_no_worker() -> None:
+    assert meaning(of("java.net.SocketException: Connection reset"), STATE) is None
+
+
+def test_only_an_input_file_is_an_unreadable_input() -> None:
+    error = RuntimeError("Encountered error while reading file file:///in/a%20b.parquet. Details:")
+    assert unreadable_file(error, ["/in/c.parquet", "/in/a b.parquet"]) == "/in/a b.parquet"
+    assert unreadable_file(error, ["/in/c.parquet"]) is None  # one of the lake, then
 
 
 def test_what_is_not_known_stays_as_it_is() -> None:

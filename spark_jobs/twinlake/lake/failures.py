@@ -16,7 +16,11 @@ from twinlake.errors import EnvironmentFailure, StateError, TwinlakeError
 LIST_DAMAGE = "`twinlake doctor --lake` lists what is damaged and says what to do about it"
 
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
-_WORKER_DIED = re.compile(r"Python worker exited unexpectedly|Python worker failed to connect back")
+# One that is killed while it is spoken to only leaves a closed connection behind.
+_WORKER_DIED = re.compile(
+    r"Python worker exited unexpectedly|Python worker failed to connect back|"
+    r"SocketException: (?:Connection reset|Broken pipe)[\s\S]{0,5000}?spark\.api\.python\."
+)
 _JAVA_GONE = re.compile(r"Answer from Java side is empty|Py4JNetworkError|ConnectionRefusedError")
 _NO_MEMORY = re.compile(r"java\.lang\.OutOfMemoryError|Java heap space")
 _MEANWHILE = re.compile(r"io\.delta\.exceptions\.\w+: .*|Concurrent\w+Exception: .*")

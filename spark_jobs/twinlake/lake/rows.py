@@ -58,15 +58,16 @@ def read_files(
 
 
 def unreadable_file(error: Exception, paths: Sequence[str]) -> str | None:
-    """Name the file that Spark could not read, where that is why a job failed.
+    """Name the input file that Spark could not read, where that is why a job failed.
 
     Args:
         error: What the job raised.
-        paths: The files that it read.
+        paths: The input files; the job read files of the lake too.
     """
     found = re.search(r"while reading file (?:file:/*)?(/?\S+?)\. ", str(error))
     if found is not None:
-        return "/" + unquote(found[1]).lstrip("/")
+        path = "/" + unquote(found[1]).lstrip("/")
+        return path if path in paths else None
     # Of a compressed file that ends too early Spark does not say which it is.
     return next((path for path in paths if path.endswith(".gz") and not _is_whole(path)), None)
 

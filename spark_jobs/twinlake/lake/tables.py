@@ -217,9 +217,7 @@ def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
             .collect()
         )
     except (PySparkException, Py4JJavaError) as error:
-        raise StateError(
-            f"cannot read the log of the table {path}: {innermost(error)}", hint=LIST_DAMAGE
-        ) from error
+        raise _unreadable_log(path, error) from error
     return [
         Commit(
             row.version,
@@ -248,4 +246,14 @@ def commits_back(spark: SparkSession, path: Path) -> Iterator[Commit]:
 
 def table_id(spark: SparkSession, path: Path) -> str:
     """Give the identifier that Delta gave a table when it was created."""
-    return str(spark.sql(f"DESCRIBE DETAIL {at(path)}").select("id").first()[0])  # type: ignore[index]
+    try:
+        found = spark.sql(f"DESCRIBE DETAIL {at(path)}").select("id").first()
+    except (PySparkException, Py4JJavaError) as error:
+        raise _unreadable_log(path, error) from error
+    return str(found[0])  # type: ignore[index]
+
+
+def _unreadable_log(path: Path, error: Exception) -> StateError:
+    return StateError(
+        f"cannot read the log of the table {path}: {innermost(error)}", hint=LIST_DAMAGE
+    )
