@@ -31,7 +31,7 @@ LINT: dict[str, list[str | Path]] = {
     "import contracts": [BIN / "lint-imports", "--no-cache", "--no-logo"],
 }
 FOLDERS = {
-    "unit": ("tests/unit", "tests/arch", "tests/conformance"),
+    "unit": ("tests/unit", "tests/arch", "tests/conformance", "tests/simulation"),
     "spark": ("tests/spark",),
     "stack": ("tests/stack", "tests/conformance"),
     "faults": ("tests/faults",),
@@ -40,8 +40,8 @@ FOLDERS = {
 BUILT = ("lint", *FOLDERS)
 # Built, but run only when asked for: not every test of it was seen to pass yet.
 ON_DEMAND = ("faults",)
-# Lanes that run in several processes: Spark's small jobs leave most of a second core idle.
-PROCESSES = {"spark": 2}
+# Lanes that run in several processes: one alone leaves much of a second core idle.
+PROCESSES = {"unit": 2, "spark": 2}
 # Which online stores the conformance tests try; SQLite where a lane does not say.
 STORES = {"stack": "cassandra"}
 LATER = ("cluster", "browser", "spark40", "soak")
