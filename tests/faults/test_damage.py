@@ -215,7 +215,7 @@ def test_a_damaged_view_is_made_anew_as_the_doctor_says(lake: Lake, view: str) -
         (found,) = find_damage(project.places, project.settings.online_path)
     assert found.file == newest
     assert f"move {table} away" in found.fix
-    table.rename(state.folder / "moved away")
+    table.rename(state.folder.with_name(f"{state.folder.name} moved away"))
     with lake.open(state) as project:
         apply(project)
         materialize(project)
@@ -236,7 +236,7 @@ def test_a_damaged_online_store_is_made_anew_as_the_doctor_says(
     with lake.open(state) as project, pytest.raises(StateError) as caught:
         read_service(project, "forecast", [{"meter": f"m{n:04}"} for n in range(small_lake.METERS)])
     assert str(file) in str(caught.value)
-    file.rename(state.folder / "moved away")
+    file.rename(state.folder.with_name(f"{state.folder.name} moved away"))
     with lake.open(state) as project:
         apply(project)
         materialize(project)
