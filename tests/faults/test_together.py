@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from tests.faults import small_lake
 from tests.faults.conftest import Lake
 from tests.faults.laws import State, active_files, check_complete, log_of
-from tests.faults.processes import no_process_left
+from tests.faults.processes import no_process_left, wait_for
 from tests.faults.test_kills import check_again
 from twinlake.flows import training_sets
 from twinlake.flows.materializing import materialize
@@ -39,7 +39,7 @@ def test_two_views_are_published_by_two_at_once(lake: Lake) -> None:
     state = lake.copy("first")
     with no_process_left() as started:
         first = lake.start(
-            state, "materialize", "newest", TWINLAKE_CRASH_POINT="publishing.chunk_written:stop"
+            state, "materialize", "newest", TWINLAKE_CRASH_POINT="publishing.online_written:stop"
         )
         started.append(first)
         first.wait_until_stopped()
@@ -107,7 +107,8 @@ def test_optimize_and_vacuum_beside_materialize_and_training_sets(
         assert ended.code == 0, ended.told
         with lake.open(state) as project:
             built = training_sets.build(project, "forecast", lake.spine)
-    assert rounds
+        seen = len(rounds)
+        wait_for(lambda: len(rounds) > seen + 1, "a whole round over what was written")
     assert "OPTIMIZE" in operations(state.table())
     check_complete(state, counts=small_lake.BOTH_COUNTS)
     assert built.receipt.content == lake.content

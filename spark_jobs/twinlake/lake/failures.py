@@ -47,6 +47,12 @@ def innermost(error: BaseException) -> str:
     return causes[-1] if causes else (text.splitlines() or [type(error).__name__])[0]
 
 
+def is_of_the_machine(error: BaseException) -> bool:
+    """Tell whether a failure is known to come from the machine, not from what was read."""
+    text = "\n".join(str(one) for one in _chain(error))
+    return any(words.search(text) for words in (_NO_SPACE, _WORKER_DIED, _NO_MEMORY, _JAVA_GONE))
+
+
 def meaning(error: BaseException, state: Path) -> TwinlakeError | None:
     """Tell what a failure means; None where it is not one of those that are known.
 

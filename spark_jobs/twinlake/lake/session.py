@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import current_thread, main_thread
 
 from pyspark import SparkContext
 from pyspark.errors import PySparkException
@@ -63,12 +66,22 @@ def start(options: SessionOptions) -> SparkSession:
     for name, value in (_settings(options) | dict(options.settings)).items():
         builder = builder.config(name, value)
     try:
-        return builder.getOrCreate()
+        with _own_interrupt():
+            return builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         raise EnvironmentFailure(
             f"Spark does not start: {str(error).splitlines()[0]}",
             hint="`twinlake doctor` says what this machine lacks",
         ) from error
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Keep what a caller does on an interrupt; pyspark puts its own handler in its place."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if before not in (signal.default_int_handler, None) and current_thread() is main_thread():
+        signal.signal(signal.SIGINT, before)
 
 
 def abandon(session: SparkSession) -> None:

@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from twinlake.definitions.types import Field
 from twinlake.errors import StateError
-from twinlake.lake.failures import LIST_DAMAGE, innermost
+from twinlake.lake.failures import LIST_DAMAGE, innermost, is_of_the_machine
 
 PROPERTIES = {
     "delta.enableInCommitTimestamps": "true",
@@ -141,6 +141,8 @@ def read(spark: SparkSession, path: Path, version: int | None = None) -> DataFra
     try:
         return reader.load(str(path))
     except (AnalysisException, Py4JJavaError) as error:
+        if is_of_the_machine(error):
+            raise
         at = "" if version is None else f" at version {version}"
         raise StateError(
             f"cannot read the table {path}{at}: {innermost(error)}",
@@ -217,6 +219,8 @@ def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
             .collect()
         )
     except (PySparkException, Py4JJavaError) as error:
+        if is_of_the_machine(error):
+            raise
         raise _unreadable_log(path, error) from error
     return [
         Commit(
@@ -249,6 +253,8 @@ def table_id(spark: SparkSession, path: Path) -> str:
     try:
         found = spark.sql(f"DESCRIBE DETAIL {at(path)}").select("id").first()
     except (PySparkException, Py4JJavaError) as error:
+        if is_of_the_machine(error):
+            raise
         raise _unreadable_log(path, error) from error
     return str(found[0])  # type: ignore[index]
 
