@@ -41,10 +41,10 @@ def copied(original: Bench, tmp_path: Path, spark: SparkSession) -> Bench:
     return bench
 
 
-def check(bench: Bench, keys: int | None = None) -> checking.Verdict:
+def check(bench: Bench, keys: int | None = None, as_of: str | None = None) -> checking.Verdict:
     view = bench.project.view("usage")
     try:
-        return checking.check_parity(bench.project, [view], keys)
+        return checking.check_parity(bench.project, [view], keys, as_of)
     finally:
         bench.close()
 
@@ -144,6 +144,14 @@ def test_an_online_row_that_nothing_happened_to_is_named(copied: Bench) -> None:
     verdict = check(copied)
     assert verdict.mismatches == 1
     assert json.loads(verdict.differences[0].key) == {"meter": "ghost"}
+
+
+def test_columns_that_are_served_past_their_time_are_named(copied: Bench) -> None:
+    on_sqlite("UPDATE {table} SET tl_valid_until_us = NULL WHERE meter = 'm0'")(copied)
+    verdict = check(copied, as_of="2014-02-20")
+    assert {(d.check, json.loads(d.key)["meter"]) for d in verdict.differences} == {
+        ("served", "m0")
+    }
 
 
 @pytest.mark.parametrize("keys", [None, 3, 100])

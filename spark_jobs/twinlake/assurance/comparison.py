@@ -6,7 +6,8 @@ apart by ``side``, and all rows of a key are in one part:
     events   key, event_us, known_us, hash_a, hash_b, version, row, c_COLUMN...
     offline  key, event_us, known_us, version, row (of the event), f_FEATURE...
     online   key, event_us, known_us, version (V), as_of_us, f_FEATURE (served), s_FEATURE (stored),
-             t_FEATURE (served status), problem (why there is nothing to compare)
+             t_FEATURE (served status), is_valid (whether what is stored is served as of as_of_us),
+             problem (why there is nothing to compare)
 """
 
 from __future__ import annotations
@@ -233,7 +234,10 @@ def _compare_online(
         stored.cell(place, _cell(at_newest.values[index]), columns[f"s_{feature.name}"][position])
         place = (named, feature.name, as_of_us)
         expected_status, expected = _served(at_as_of, index)
-        served.cell(place, expected, columns[f"f_{feature.name}"][position])
+        found = columns[f"f_{feature.name}"][position]
+        if columns["is_valid"][position] and same(expected, found):
+            found = columns[f"s_{feature.name}"][position]  # then this is what is served
+        served.cell(place, expected, found)
         status = columns[f"t_{feature.name}"][position]
         if status != expected_status:
             # The value was counted as a cell already; its status belongs to it.

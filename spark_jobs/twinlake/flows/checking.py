@@ -20,7 +20,7 @@ from twinlake.errors import StateError, TwinlakeError
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.flows.reading import Reading, clock_reading
 from twinlake.lake import arrow_types, comparison
-from twinlake.online.reader import serve
+from twinlake.online.reader import has_valid_columns, serve
 from twinlake.planning.intervals import merged
 from twinlake.registry.state import Publication
 
@@ -195,7 +195,7 @@ def _grouped(keys: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[
 def _served_schema(view: FeatureView) -> pa.Schema:
     columns = [(name, arrow_types.arrow_type(k)) for name, k in view.entity.join_keys.items()]
     columns += [(name, pa.int64()) for name in ("event_us", "known_us", "version", "as_of_us")]
-    columns.append(("problem", pa.string()))
+    columns += [("is_valid", pa.bool_()), ("problem", pa.string())]
     for feature in view_features(view):
         kind = arrow_types.arrow_type(feature.type)
         columns += [(f"f_{feature.name}", kind), (f"s_{feature.name}", kind)]
@@ -227,7 +227,8 @@ def _serve(
     as_of_us: int,
     verdict: Verdict,
 ) -> list[dict[str, Any]]:
-    served = serve(project.store, online_table(view), view, keys, as_of_us, columns=False)
+    table = online_table(view)
+    served = serve(project.store, table, view, keys, as_of_us, columns=False)
     rows = []
     for key, stored, answers, version in zip(
         keys, served.stored, served.rows, served.versions, strict=True
@@ -238,6 +239,7 @@ def _serve(
         row: dict[str, Any] = dict(zip(view.entity.join_keys, key, strict=True))
         row |= {"event_us": stored.event_us, "known_us": stored.known_us}
         row |= {"version": version, "as_of_us": as_of_us}
+        row["is_valid"] = has_valid_columns(view, stored, as_of_us)
         for feature, value in zip(stored_features(view), stored.values, strict=True):
             answer = answers[feature.name]
             row |= {

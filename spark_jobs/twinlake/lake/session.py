@@ -79,9 +79,12 @@ def start(options: SessionOptions) -> SparkSession:
 def _own_interrupt() -> Iterator[None]:
     """Keep what a caller does on an interrupt; pyspark puts its own handler in its place."""
     before = signal.getsignal(signal.SIGINT)
-    yield
-    if before not in (signal.default_int_handler, None) and current_thread() is main_thread():
-        signal.signal(signal.SIGINT, before)
+    try:
+        yield
+    finally:
+        is_own = before not in (signal.default_int_handler, None)
+        if is_own and current_thread() is main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def abandon(session: SparkSession) -> None:

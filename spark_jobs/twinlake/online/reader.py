@@ -234,6 +234,13 @@ def _valid_columns(
     return None if any(values[place] is None for place in serving.overflowing) else values
 
 
+def has_valid_columns(view: FeatureView, row: OnlineRow, as_of_us: int) -> bool:
+    """Tell whether a row's columns are what is served of it as of a moment."""
+    serving = _serving(view, None)
+    head = peek(row.state, serving.fingerprint)
+    return head is not None and _valid_columns(row, head, serving, as_of_us) is not None
+
+
 def _refuse_earlier(
     states: OpenedStates, shape: ViewShape, keys: Sequence[Key], as_of_us: int
 ) -> None:

@@ -52,7 +52,7 @@ SCHEMA = pa.schema(
     + [(f"c_{name}", kind) for name, kind in COLUMNS.items()]
     + [(f"{side}_{name}", kind) for name, (_, kind) in FEATURES.items() for side in "fs"]
     + [(f"t_{name}", pa.string()) for name in FEATURES]
-    + [("problem", pa.string())]
+    + [("is_valid", pa.bool_()), ("problem", pa.string())]
 )
 EVER = ((-100, 100),)
 Row = dict[str, Any]
@@ -321,6 +321,17 @@ def test_a_row_is_compared_at_its_own_version() -> None:
     assert {(d["feature"], d["expected"], d["found"]) for d in differences} == {
         ("(version)", "2", "1")
     }
+
+
+def test_columns_that_are_served_too_long_are_named() -> None:
+    rows = both()
+    (online,) = side_of(rows, ONLINE, 1)
+    differing = {name for name in FEATURES if online[f"f_{name}"] != online[f"s_{name}"]}
+    assert differing
+    online["is_valid"] = True
+    totals, differences = report(rows)
+    assert mismatches(totals) == {"served": len(differing)}
+    assert {d["feature"] for d in differences} == differing
 
 
 def test_an_expired_row_has_no_values() -> None:

@@ -1,0 +1,130 @@
+"""The mutants: which guarantee each takes away, where, and which tests must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PRODUCT = "spark_jobs/twinlake"
+VIRTUAL = "tests/simulation"
+KERNEL = "tests/unit/kernel"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one place.
+
+    Attributes:
+        name: The guarantee that is gone.
+        file: The file, from the checkout's root.
+        before: The place; it is there once.
+        after: What stands there instead.
+        tests: What must go red.
+    """
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "write timestamp is that of the commit",
+        f"{PRODUCT}/flows/publishing.py",
+        "    return version_us\n",
+        "    return project.now_us()\n",
+        (VIRTUAL,),
+    ),
+    Mutant(
+        "an interrupted publication is finished first",
+        f"{PRODUCT}/flows/publishing.py",
+        "while (one := _finish_interrupted(project, view)) is not None:",
+        "while (one := None) is not None:",
+        (VIRTUAL,),
+    ),
+    Mutant(
+        "a batch that was committed is written down",
+        f"{PRODUCT}/flows/stream_lander.py",
+        "        recover(self.project, self.source)\n",
+        "",
+        (VIRTUAL,),
+    ),
+    Mutant(
+        "a late event changes the rows after it",
+        f"{PRODUCT}/lake/feature_rows.py",
+        "return missing | (covered & (is_new | changed))",
+        "return missing | (covered & is_new)",
+        (VIRTUAL,),
+    ),
+    Mutant(
+        "an identity is accepted once",
+        f"{PRODUCT}/lake/claims.py",
+        "loses = owners.found[by_identity] | ~starts",
+        "loses = ~starts",
+        (VIRTUAL,),
+    ),
+    Mutant(
+        "what is not known yet is not seen",
+        f"{PRODUCT}/kernel/asof.py",
+        "return self.late or bool(",
+        "return bool(",
+        (KERNEL,),
+    ),
+    Mutant(
+        "a key expires when its time is over",
+        f"{PRODUCT}/kernel/asof.py",
+        "return (as_of_us >= expires)",
+        "return (as_of_us > expires)",
+        (KERNEL,),
+    ),
+    Mutant(
+        "a row leaves its window",
+        f"{PRODUCT}/kernel/windows.py",
+        "tail = np.where(underflow, 0, as_of_us) - window_us",
+        "tail = np.where(underflow, 0, as_of_us) - window_us - 1",
+        (KERNEL,),
+    ),
+    Mutant(
+        "columns are the answer until valid_until",
+        f"{PRODUCT}/online/reader.py",
+        "as_of_us >= until_us",
+        "as_of_us > until_us",
+        ("tests/unit/online/test_reader.py",),
+    ),
+    Mutant(
+        "columns with rows not known yet are no answer",
+        f"{PRODUCT}/online/reader.py",
+        "    if head.later:",
+        "    if False:",
+        ("tests/unit/online/test_reader.py",),
+    ),
+    Mutant(
+        "an older write never replaces a newer one",
+        f"{PRODUCT}/online/ddl.py",
+        """+ ' WHERE excluded."tl_write_us" > o."tl_write_us"'""",
+        """+ ' WHERE 1 = 1'""",
+        ("tests/conformance/online_store/test_order.py",),
+    ),
+    Mutant(
+        "a number of a writer counts once",
+        f"{PRODUCT}/lake/arrow_commits.py",
+        "_last_number(target.transaction, writer) >= number",
+        "False",
+        ("tests/spark/test_arrow_commits.py::test_a_number_is_spent_once",),
+    ),
+    Mutant(
+        "an append that is repeated is skipped",
+        f"{PRODUCT}/lake/tables.py",
+        '        .option("txnVersion", number)\n',
+        "",
+        ("tests/spark/test_publishing.py",),
+    ),
+    Mutant(
+        "a batch that was landed is not landed again",
+        f"{PRODUCT}/flows/streaming.py",
+        "if number <= self._landed_through:",
+        "if False:",
+        ("tests/faults/test_stream_kills.py::test_a_stream_killed_at_one_step_after_the_other",),
+    ),
+)
