@@ -61,7 +61,7 @@ def answer_document(answer: Any) -> dict[str, Any]:  # noqa: ANN401 (imported wh
 
     features = {}
     for name, served in answer.features.items():
-        told = asdict(served) | {"event_timestamp": format_instant(served.event_us)}
+        told = served._asdict() | {"event_timestamp": format_instant(served.event_us)}
         if served.message is None:
             del told["message"]
         features[name] = told
