@@ -76,7 +76,7 @@ MUTANTS = (
         f"{PRODUCT}/kernel/asof.py",
         "return (as_of_us >= expires)",
         "return (as_of_us > expires)",
-        (KERNEL,),
+        ("tests/unit/online/test_reader.py",),
     ),
     Mutant(
         "a row leaves its window",
