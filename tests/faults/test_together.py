@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,8 +67,8 @@ def test_two_started_in_one_moment_do_the_work_once(lake: Lake) -> None:
 
 
 @contextmanager
-def maintained(spark: SparkSession, tables: list[Path]) -> Iterator[list[int]]:
-    """Run OPTIMIZE and VACUUM over tables, round after round, until the body is done."""
+def maintained(spark: SparkSession, tables: list[Path]) -> Iterator[Callable[[], int]]:
+    """Run OPTIMIZE and VACUUM over tables until the body is done; tells it of rounds done."""
     done = threading.Event()
     rounds: list[int] = []
     failed: list[BaseException] = []
@@ -83,10 +83,14 @@ def maintained(spark: SparkSession, tables: list[Path]) -> Iterator[list[int]]:
         except BaseException as error:
             failed.append(error)
 
+    def rounds_done() -> int:
+        assert not failed, failed
+        return len(rounds)
+
     worker = threading.Thread(target=keep_on)
     worker.start()
     try:
-        yield rounds
+        yield rounds_done
     finally:
         done.set()
         worker.join()
@@ -102,13 +106,13 @@ def test_optimize_and_vacuum_beside_materialize_and_training_sets(
 ) -> None:
     state = lake.copy("first")
     tables = [state.table(), *(state.table(view) for view in small_lake.VIEWS)]
-    with maintained(spark, tables) as rounds:
+    with maintained(spark, tables) as rounds_done:
         ended = lake.run(state, "materialize")
         assert ended.code == 0, ended.told
         with lake.open(state) as project:
             built = training_sets.build(project, "forecast", lake.spine)
-        seen = len(rounds)
-        wait_for(lambda: len(rounds) > seen + 1, "a whole round over what was written")
+        seen = rounds_done()
+        wait_for(lambda: rounds_done() > seen + 1, "a whole round over what was written")
     assert "OPTIMIZE" in operations(state.table())
     check_complete(state, counts=small_lake.BOTH_COUNTS)
     assert built.receipt.content == lake.content
