@@ -33,16 +33,21 @@ def held(folder: Path) -> dict[str, Any]:
         store.apply()
         project = store.project
         land_files(project, project.definitions.sources["rows"], MAX_US)
-        before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        before_mb = _peak_mb()
         ours(project, folder)()
         java: Any = project.spark._jvm
         runtime = java.java.lang.Runtime.getRuntime()
         runtime.gc()
         return {
-            "python_before_mb": round(before_mb),
-            "python_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "python_before_mb": before_mb,
+            "python_mb": _peak_mb(),
             "java_heap_after_mb": (runtime.totalMemory() - runtime.freeMemory()) >> 20,
         }
+
+
+def _peak_mb() -> int:
+    """Give the most that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def main() -> None:

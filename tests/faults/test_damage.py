@@ -62,6 +62,10 @@ def without_sums(damaging: Damaging) -> Damaging:
     return both
 
 
+def move_away(path: Path, state: State) -> None:
+    path.rename(state.folder.with_name(f"{state.folder.name} moved away"))
+
+
 def newest_commit(state: State) -> Path:
     return max((state.table() / "_delta_log").glob("*.json"))
 
@@ -215,7 +219,7 @@ def test_a_damaged_view_is_made_anew_as_the_doctor_says(lake: Lake, view: str) -
         (found,) = find_damage(project.places, project.settings.online_path)
     assert found.file == newest
     assert f"move {table} away" in found.fix
-    table.rename(state.folder.with_name(f"{state.folder.name} moved away"))
+    move_away(table, state)
     with lake.open(state) as project:
         apply(project)
         materialize(project)
@@ -236,7 +240,7 @@ def test_a_damaged_online_store_is_made_anew_as_the_doctor_says(
     with lake.open(state) as project, pytest.raises(StateError) as caught:
         read_service(project, "forecast", [{"meter": f"m{n:04}"} for n in range(small_lake.METERS)])
     assert str(file) in str(caught.value)
-    file.rename(state.folder.with_name(f"{state.folder.name} moved away"))
+    move_away(file, state)
     with lake.open(state) as project:
         apply(project)
         materialize(project)

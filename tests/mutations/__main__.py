@@ -11,6 +11,7 @@ a mutant lives. Those on Spark and those that kill processes take minutes each.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,8 +38,7 @@ def copied() -> Iterator[Path]:
             source, target = CHECKOUT / name, Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_file():
-                target.write_bytes(source.read_bytes())
-                target.chmod(source.stat().st_mode)
+                shutil.copy(source, target)
         yield Path(folder)
 
 

@@ -22,16 +22,16 @@ import pytest
 
 from twinlake import crash_points
 from twinlake.definitions.sources import Source
+from twinlake.definitions.times import MAX_US, MIN_US
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import events, feature_rows, publication, stream_batches, tables
-from twinlake.lake.claims import ClaimIndex, Claims, Owners
+from twinlake.lake.claims import ClaimIndex, Claims
 from twinlake.lake.recent import RecentEvents
 from twinlake.online.store import Key, OnlineRow, OnlineTable, WriteReport
 
 SPARK: Any = SimpleNamespace(sparkContext=SimpleNamespace(defaultParallelism=1))
-_NEWEST = 2**62
 TABLE_ID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 
@@ -139,7 +139,7 @@ class Lake:
             (stream_batches, "append_arrow", self._append_arrow),
             (stream_batches, "load_claims", self._load_claims),
             (stream_batches, "load_recent", self._load_recent),
-            (stream_batches, "_with_older", self._with_older),
+            (stream_batches, "_older_claims", self._older_claims),
             (feature_rows, "relevant_events", self._relevant_events),
             (feature_rows, "compute", self._compute),
             (feature_rows, "count_superseding", self._count_superseding),
@@ -194,17 +194,12 @@ class Lake:
         index.add(claims.take(claims.event_us > since_us))
         return index
 
-    def _with_older(
-        self, _spark: object, path: Path, _source: Source, asked: Claims, owners: Owners, since: int
-    ) -> Owners:
-        old = np.flatnonzero(asked.event_us <= since)
-        index = ClaimIndex(-(2**62))
+    def _older_claims(
+        self, _spark: object, path: Path, _source: Source, _older: Claims
+    ) -> ClaimIndex:
+        index = ClaimIndex(MIN_US)
         index.add(self.claims(path))
-        found = index.find(asked.take(old))
-        owners.found[old] |= found.found
-        owners.row_a[old] = np.where(found.found, found.row_a, owners.row_a[old])
-        owners.row_b[old] = np.where(found.found, found.row_b, owners.row_b[old])
-        return owners
+        return index
 
     def _load_recent(
         self,
@@ -216,7 +211,7 @@ class Lake:
         extra: Sequence[str] = (),
     ) -> RecentEvents:
         recent = RecentEvents(since_us)
-        if (found := self.happened(path, views, _NEWEST, extra)) is not None:
+        if (found := self.happened(path, views, MAX_US, extra)) is not None:
             recent.add(found)
         return recent
 
@@ -229,7 +224,8 @@ class Lake:
         self, frame: pa.Table, view: FeatureView, work: feature_rows.Work, _parts: int
     ) -> pa.Table:
         made = feature_rows.rows_of_part(frame.to_batches(), ViewShape.of(view), work)
-        return _together(list(made))
+        batches = list(made)
+        return pa.Table.from_batches(batches) if batches else pa.table({})
 
     def _count_superseding(self, _spark: object, path: Path, work: feature_rows.Work) -> int:
         rows = self.table(path).rows
@@ -244,15 +240,10 @@ class Lake:
         found = self.happened(path, [view], folding.version)
         assert found is not None
         new = pc.greater(found.column("version"), folding.after_version)
-        key = view.entity.join_keys
-        (name,) = key
+        (name,) = view.entity.join_keys
         touched = found.filter(new).column(name)
         chosen = found.filter(pc.is_in(found.column(name), value_set=touched.combine_chunks()))
         return list(publication.fold_part(chosen.to_batches(), ViewShape.of(view), folding))
-
-
-def _together(batches: list[pa.RecordBatch]) -> pa.Table:
-    return pa.Table.from_batches(batches) if batches else pa.table({})
 
 
 def _up_to(rows: pa.Table, version: int, column: str = "_version") -> pa.ChunkedArray:
@@ -319,6 +310,3 @@ class Store:
                 assert row.write_us >= before.write_us
                 assert row.event_us >= before.event_us, (before, row)
             self.observed[place] = row
-
-    def close(self) -> None:
-        """Nothing to do."""

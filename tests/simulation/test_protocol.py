@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +33,7 @@ from twinlake import Aggregate, Column, Entity, FeatureView, Kafka, Source
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.resolution import stored_features, view_features
-from twinlake.definitions.times import ALWAYS
+from twinlake.definitions.times import ALWAYS, SECOND_US, to_us
 from twinlake.errors import StateError
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.flows.publishing import publish
@@ -46,9 +45,7 @@ from twinlake.online.store import Key
 from twinlake.registry.state import Applied
 from twinlake.settings import load_settings
 
-SECOND = 1_000_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NOW_US = 1_700_000_000 * SECOND
+NOW_US = 1_700_000_000 * SECOND_US
 QUERY = "0123456789abcdef"
 CARD = Entity("card", join_keys={"card": "bigint"})
 
@@ -194,7 +191,7 @@ class Protocol(RuleBasedStateMachine):
     )
     def records_arrive(self, cards: list[int], waits: list[int], is_old: bool) -> None:
         for card, wait in zip(cards, waits, strict=False):
-            at_us = self.clock_us + wait * SECOND - (7_200 * SECOND if is_old else 0)
+            at_us = self.clock_us + wait * SECOND_US - (7_200 * SECOND_US if is_old else 0)
             number = len(self.topic)
             self.topic.append(Sent(number, card, float(number % 7), at_us))
 
@@ -206,13 +203,13 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 7, 30, 3_600]))
     def time_goes_on(self, seconds: int) -> None:
-        self.clock_us += seconds * SECOND
+        self.clock_us += seconds * SECOND_US
 
     @rule(seconds=st.integers(1, 120))
     def the_clock_is_set_back(self, seconds: int) -> None:
-        if self.moved_back_us < 100 * SECOND:  # four minutes, and publishing is refused
-            self.clock_us -= seconds * SECOND
-            self.moved_back_us += seconds * SECOND
+        if self.moved_back_us < 100 * SECOND_US:  # four minutes, and publishing is refused
+            self.clock_us -= seconds * SECOND_US
+            self.moved_back_us += seconds * SECOND_US
 
     @precondition(lambda self: self.store.in_flight)
     @rule(which=st.integers(0, 100))
@@ -269,8 +266,7 @@ class Protocol(RuleBasedStateMachine):
         project = self.process()
         lander = SourceLander(project, self.source, self.views[:views], "stream")
         try:
-            told = [one for one in project.landings("payments").all() if one.query == QUERY]
-            landed_through = max((one.query_batch or 0 for one in told), default=-1)
+            landed_through = project.landings("payments").newest_batch(QUERY)
             while True:
                 if self.done == len(self.planned):
                     start = self.planned[-1][1] if self.planned else 0
@@ -330,7 +326,7 @@ class Protocol(RuleBasedStateMachine):
         features = view_features(view)
         for event in accepted:
             found = newest[event["_version"], event["_row"]]
-            at_us, known_us = micros(event["_event_timestamp"]), micros(event["_known_timestamp"])
+            at_us, known_us = to_us(event["_event_timestamp"]), to_us(event["_known_timestamp"])
             seen = naive.visible(of_key(accepted, event["card"]), at_us, known_us)
             for feature in features:
                 wanted = naive.value(feature, seen, at_us, view.hop_us)
@@ -350,7 +346,7 @@ class Protocol(RuleBasedStateMachine):
             head = peek(row.state, bytes.fromhex(view_fingerprint(view)))
             assert head is not None
             for later_s in (0, 3, 15, 45, 100, 4_000):
-                self.check_served(view, (card,), happened, head.exact_from_us + later_s * SECOND)
+                self.check_served(view, (card,), happened, head.exact_from_us + later_s * SECOND_US)
 
     def check_served(
         self, view: FeatureView, key: Key, happened: list[Happened], at_us: int
@@ -373,18 +369,14 @@ class ProtocolByArrival(Protocol):
 def of_key(accepted: list[dict[str, Any]], card: int) -> list[Happened]:
     return [
         Happened(
-            micros(r["_event_timestamp"]),
-            micros(r["_known_timestamp"]),
+            to_us(r["_event_timestamp"]),
+            to_us(r["_known_timestamp"]),
             r["_hash_a"],
             {"amount": r["amount"]},
         )
         for r in accepted
         if r["card"] == card
     ]
-
-
-def micros(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 SEARCH = settings(max_examples=100, stateful_step_count=40)

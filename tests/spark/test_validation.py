@@ -14,7 +14,7 @@ from tests.spark.benches import Bench, Cells
 from twinlake.definitions.expectations import BATCH_LEVEL, Expectation
 from twinlake.errors import CheckFailed, InputError
 from twinlake.flows.validating import validate_source
-from twinlake.lake.validation import Finding
+from twinlake.lake.validation import Finding, validate
 
 SCHEMA = pa.schema(
     [
@@ -135,6 +135,19 @@ def test_without_one_on_batches_data_docs_come_when_asked_for(bench: Bench) -> N
     plain = bench.materialize().landings["things"]
     assert plain is not None
     assert plain.data_docs is None
+
+
+def test_a_batch_whose_name_reads_like_a_year_is_validated(bench: Bench) -> None:
+    things(bench, ROW)
+    project = bench.project
+    rows = project.spark.createDataFrame([("1", 1.0)], "id string, v double")
+    rows = rows.selectExpr("id", "id AS k", "now() AS at", "v", "1 AS n", "1.5BD AS m")
+    rows = rows.selectExpr("*", "current_date() AS day", "v * 2 AS twice")
+    folder = bench.folder / "3217882842809596"
+    source = project.applied().definitions.sources["things"]
+    done = validate(rows, "true", source, folder, project.now_us())
+    assert (done.rows, done.failed) == (1, [])
+    assert done.data_docs.is_file()
 
 
 ARGUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -227,8 +227,7 @@ def _serve(
     as_of_us: int,
     verdict: Verdict,
 ) -> list[dict[str, Any]]:
-    table = online_table(view)
-    served = serve(project.store, table, view, keys, as_of_us, columns=False)
+    served = serve(project.store, online_table(view), view, keys, as_of_us, columns=False)
     rows = []
     for key, stored, answers, version in zip(
         keys, served.stored, served.rows, served.versions, strict=True

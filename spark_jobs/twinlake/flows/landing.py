@@ -139,7 +139,7 @@ def recover(project: Project, source: Source) -> None:
 
 def _recover_stream(project: Project, source: Source) -> None:
     """Write down the batches of a killed stream that were committed; there is at most one."""
-    told = max((one.version for one in project.landings(source.name).all()), default=0)
+    told = project.landings(source.name).newest_version()
     missed = []
     for commit in tables.commits_back(project.spark, project.places.events(source.name)):
         version = commit.metadata.get("ingest_version")
@@ -173,7 +173,7 @@ def _batch(
     through_us: int,
 ) -> landing.Batch:
     path = project.places.events(source.name)
-    landed = max((one.version for one in project.landings(source.name).all()), default=0)
+    landed = project.landings(source.name).newest_version()
     version = tables.require_version(project.spark, path, landed).version + 1
     by_start: dict[int | None, list[str]] = {}
     for file in due:

@@ -154,7 +154,7 @@ class SourceLander:
         spark = self.project.spark
         landings = self.project.landings(self.source.name)
         self._version = max(
-            max((one.version for one in landings.all()), default=0),
+            landings.newest_version(),
             tables.last_commit(spark, self._path).version,
         )
         self._clock_us = landings.newest_event_us()

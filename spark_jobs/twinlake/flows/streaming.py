@@ -87,7 +87,7 @@ class SourceStream:
         checkpoint = self.project.places.stream(self.source.name) / "checkpoint"
         is_new = not (checkpoint / "offsets").is_dir()
         self._name = _stream_name(checkpoint.parent, is_new=is_new)
-        self._landed_through = self._newest_batch()
+        self._landed_through = self.project.landings(self.source.name).newest_batch(self._name)
         # Judged as part of the stream's own plan, which Spark compiles once.
         frame = self._lander.judging(self._feed.open(is_new=is_new))
         writer = frame.writeStream.foreachBatch(self._on_batch).option(
@@ -97,12 +97,6 @@ class SourceStream:
             writer = writer.trigger(availableNow=True)
         self.project.tell(f"streaming {self.source.name} from {self._feed}")
         self._query = writer.start()
-
-    def _newest_batch(self) -> int:
-        """Tell which batch of this stream was landed last; -1 for none."""
-        done = self.project.landings(self.source.name).all()
-        of_this = [one.query_batch for one in done if one.query == self._name]
-        return max((batch for batch in of_this if batch is not None), default=-1)
 
     def _on_batch(self, frame: DataFrame, number: int) -> None:
         try:
@@ -172,8 +166,7 @@ class SourceStream:
         )
 
     def _newest_version(self) -> int:
-        landed = self.project.landings(self.source.name).all()
-        return max((one.version for one in landed), default=0)
+        return self.project.landings(self.source.name).newest_version()
 
     def stop(self) -> None:
         """End the stream after the batch at hand; nothing is left half done."""

@@ -21,7 +21,7 @@ def validate_batch(project: Project, source: Source, batch: landing.Batch) -> Va
     project.tell(f"validating {source.name}: {len(source.expectations)} expectations")
     judged = landing.judge(project.spark, source, batch)
     folder = project.places.data_docs(source.name, batch.name)
-    done = validation.validate(judged, landing.PASSES, source, folder)
+    done = validation.validate(judged, landing.PASSES, source, folder, project.now_us())
     if done.stopping:
         listed = "\n".join(f"  {f.expectation}: {f.observed}" for f in done.stopping[:_SHOWN])
         count = len(source.batch_expectations)
@@ -69,7 +69,7 @@ def validate_source(project: Project, name: str, landed: int | None = None) -> V
     project.tell(f"validating {name}: {len(source.expectations)} expectations")
     judged = landing.judge(project.spark, source, batch)
     folder = project.places.data_docs(name, batch.name)
-    return validation.validate(judged, landing.PASSES, source, folder)
+    return validation.validate(judged, landing.PASSES, source, folder, now_us)
 
 
 def _stamp(now_us: int) -> str:
@@ -82,10 +82,12 @@ def validate_landed(
     """Validate what was landed after an ingest version, up to another one."""
     path = project.places.events(source.name)
     frame = landing.landed_rows(project.spark, path, source, after_version, version)
-    label = f"batch-{version}-{_stamp(project.now_us())}"
+    now_us = project.now_us()
+    label = f"batch-{version}-{_stamp(now_us)}"
     project.tell(f"validating {source.name}: {len(source.expectations)} expectations")
     folder = project.places.data_docs(source.name, label)
-    return validation.validate(frame, f"_verdict <> '{events.QUARANTINED}'", source, folder)
+    passes = f"_verdict <> '{events.QUARANTINED}'"
+    return validation.validate(frame, passes, source, folder, now_us)
 
 
 def _version(project: Project, name: str, landed: int) -> int:

@@ -7,7 +7,6 @@ they are known here by their words. Imports no Spark, so that every command can 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -49,7 +48,7 @@ def innermost(error: BaseException) -> str:
 
 def is_of_the_machine(error: BaseException) -> bool:
     """Tell whether a failure is known to come from the machine, not from what was read."""
-    text = "\n".join(str(one) for one in _chain(error))
+    text = _told(error)
     return any(words.search(text) for words in (_NO_SPACE, _WORKER_DIED, _NO_MEMORY, _JAVA_GONE))
 
 
@@ -62,7 +61,7 @@ def meaning(error: BaseException, state: Path) -> TwinlakeError | None:
     """
     if isinstance(error, TwinlakeError):
         return None
-    text = "\n".join(f"{type(one).__name__}: {one}" for one in _chain(error))
+    text = _told(error)
     if "twinlake.errors." in text:
         return None  # raised on purpose in a worker; Spark hands it on as text
     cause = innermost(error)
@@ -98,11 +97,14 @@ def meaning(error: BaseException, state: Path) -> TwinlakeError | None:
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _told(error: BaseException) -> str:
+    """All that an error and its causes say, each with its kind."""
+    told = []
     one: BaseException | None = error
     while one is not None:
-        yield one
+        told.append(f"{type(one).__name__}: {one}")
         one = one.__cause__
+    return "\n".join(told)
 
 
 def _file_below(text: str, state: Path) -> str | None:

@@ -212,6 +212,15 @@ def _with_older(
     if not old.size:
         return owners
     older = asked.take(old)
+    found = _older_claims(spark, path, source, older).find(older)
+    owners.found[old] |= found.found
+    owners.row_a[old] = np.where(found.found, found.row_a, owners.row_a[old])
+    owners.row_b[old] = np.where(found.found, found.row_b, owners.row_b[old])
+    return owners
+
+
+def _older_claims(spark: SparkSession, path: Path, source: Source, older: Claims) -> ClaimIndex:
+    """Read the claims of the days of some rows."""
     first = int(older.event_us.min()) // DAY_US * DAY_US
     last = (int(older.event_us.max()) // DAY_US + 1) * DAY_US
     landed = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
@@ -221,11 +230,7 @@ def _with_older(
     landed = landed.where(day.isin(days.tolist()))
     index = ClaimIndex(first - 1)
     index.add(_claims_in(landed, source))
-    found = index.find(older)
-    owners.found[old] |= found.found
-    owners.row_a[old] = np.where(found.found, found.row_a, owners.row_a[old])
-    owners.row_b[old] = np.where(found.found, found.row_b, owners.row_b[old])
-    return owners
+    return index
 
 
 def numbered(batch: pa.Table, version: int, name: str) -> pa.Table:

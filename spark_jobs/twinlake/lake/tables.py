@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,7 @@ def last_commit(spark: SparkSession, path: Path) -> Commit:
 
 def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
     """Give the newest versions of a table, newest first."""
-    try:
+    with _reading_log(path):
         rows = (
             spark.sql(f"DESCRIBE HISTORY {at(path)} LIMIT {limit}")
             .selectExpr(
@@ -218,10 +219,6 @@ def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
             )
             .collect()
         )
-    except (PySparkException, Py4JJavaError) as error:
-        if is_of_the_machine(error):
-            raise
-        raise _unreadable_log(path, error) from error
     return [
         Commit(
             row.version,
@@ -250,16 +247,19 @@ def commits_back(spark: SparkSession, path: Path) -> Iterator[Commit]:
 
 def table_id(spark: SparkSession, path: Path) -> str:
     """Give the identifier that Delta gave a table when it was created."""
-    try:
+    with _reading_log(path):
         found = spark.sql(f"DESCRIBE DETAIL {at(path)}").select("id").first()
-    except (PySparkException, Py4JJavaError) as error:
-        if is_of_the_machine(error):
-            raise
-        raise _unreadable_log(path, error) from error
     return str(found[0])  # type: ignore[index]
 
 
-def _unreadable_log(path: Path, error: Exception) -> StateError:
-    return StateError(
-        f"cannot read the log of the table {path}: {innermost(error)}", hint=LIST_DAMAGE
-    )
+@contextmanager
+def _reading_log(path: Path) -> Iterator[None]:
+    """Name the table whose log cannot be read; what the machine did stays what it is."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        if is_of_the_machine(error):
+            raise
+        raise StateError(
+            f"cannot read the log of the table {path}: {innermost(error)}", hint=LIST_DAMAGE
+        ) from error

@@ -73,7 +73,9 @@ class Validation:
         return [finding for finding in self.failed if finding.stops]
 
 
-def validate(judged: DataFrame, passes: str, source: Source, folder: Path) -> Validation:
+def validate(
+    judged: DataFrame, passes: str, source: Source, folder: Path, now_us: int
+) -> Validation:
     """Validate rows against all expectations of their source, and write the data docs.
 
     Args:
@@ -81,6 +83,7 @@ def validate(judged: DataFrame, passes: str, source: Source, folder: Path) -> Va
         passes: The condition under which one of them passes the gate.
         source: The source.
         folder: Where the data docs go; what is there is replaced.
+        now_us: When this is, for the pages.
 
     Raises:
         EnvironmentFailure: The folder cannot be written to.
@@ -100,7 +103,7 @@ def validate(judged: DataFrame, passes: str, source: Source, folder: Path) -> Va
         folder.mkdir(parents=True)
         for older in sorted(folder.parent.iterdir(), key=_made)[:-_KEPT]:
             shutil.rmtree(older, ignore_errors=True)
-        results = _run(source.name, suites, types, folder)
+        results = _run(source.name, suites, types, folder, to_datetime(now_us))
     except OSError as error:
         raise EnvironmentFailure(
             f"cannot write data docs to {folder}: {error.strerror or error}",
@@ -121,11 +124,13 @@ def _run(
     suites: Mapping[str, tuple[DataFrame, Sequence[Expectation]]],
     types: Mapping[str, str],
     folder: Path,
+    now: dt.datetime,
 ) -> dict[str, tuple[Finding, int]]:
     """Ask Great Expectations, and let it render its pages."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own, about its dependencies
         import great_expectations as gx
+        from great_expectations.core.run_identifier import RunIdentifier
 
         context = _context(source, folder)
         asked = context.data_sources.add_spark(source, persist=False)
@@ -143,7 +148,7 @@ def _run(
                 # Some of the rows that break an expectation; more would gather on the driver.
                 result_format={"result_format": "BASIC", "partial_unexpected_count": 10},
             )
-            _keep(context, result, suite.name, folder.name)
+            _keep(context, result, suite.name, RunIdentifier(run_name=folder.name, run_time=now))
             for item in result.results:
                 told = item.expectation_config.meta["declared"]
                 found[told] = _finding(item, declared[told])
@@ -175,13 +180,12 @@ def _context(source: str, folder: Path) -> Any:  # noqa: ANN401 (GX's own)
     return context
 
 
-def _keep(context: Any, result: Any, suite: str, run: str) -> None:  # noqa: ANN401 (GX's own)
+def _keep(context: Any, result: Any, suite: str, run_id: Any) -> None:  # noqa: ANN401 (GX's own)
     """Store a result for the pages.
 
     A validation definition would do so by itself, but cannot write what numpy gives: the verdict
     on a median is no Python bool.
     """
-    from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.data_context.types.resource_identifiers import (
         ExpectationSuiteIdentifier,
         ValidationResultIdentifier,
@@ -194,7 +198,6 @@ def _keep(context: Any, result: Any, suite: str, run: str) -> None:  # noqa: ANN
             share = item.result["unexpected_count"] / item.result["element_count"]
             item.result.setdefault("unexpected_percent", 100 * share)
     result.success = bool(result.success)
-    run_id = RunIdentifier(run_name=run)
     result.meta |= {"run_id": run_id, "validation_time": run_id.run_time}
     context.validation_results_store.store_validation_results(
         suite_validation_result=result,

@@ -8,7 +8,7 @@ longer held. Until the row's ``valid_until`` its columns are the answer, and no 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from twinlake.kernel.events import Queries
 from twinlake.kernel.measures import Measure, Measured
 from twinlake.kernel.opened import OpenedStates, compute_states, newest_event_us, open_states
 from twinlake.kernel.shape import Shape
-from twinlake.kernel.state import Peeked, peek
+from twinlake.kernel.state import peek
 from twinlake.kernel.views import ViewShape
 from twinlake.online.store import Key, OnlineRow, OnlineStore, OnlineTable
 
@@ -49,13 +49,9 @@ class Served(NamedTuple):
 
 
 class ServedRow(Mapping[str, Served]):
-    """One key's features by name; each is made when it is asked for, for many never are.
+    """One key's features by name; each is made when it is asked for, for many never are."""
 
-    Attributes:
-        event_us: Event timestamp of the key's newest event; None where there is none.
-    """
-
-    __slots__ = ("_overflow", "_places", "_status", "_values", "event_us")
+    __slots__ = ("_event_us", "_overflow", "_places", "_status", "_values")
 
     def __init__(
         self,
@@ -76,16 +72,16 @@ class ServedRow(Mapping[str, Served]):
         """
         self._places, self._status, self._values = places, status, values
         self._overflow = overflow
-        self.event_us = event_us
+        self._event_us = event_us
 
     def __getitem__(self, name: str) -> Served:
         place = self._places[name]
         if self._status != PRESENT:
-            return Served(None, self._status, self.event_us)
+            return Served(None, self._status, self._event_us)
         value = self._values[place]
         if value is not None:
-            return Served(value, PRESENT, self.event_us)
-        return Served(None, OVERFLOW if place in self._overflow else NULL, self.event_us)
+            return Served(value, PRESENT, self._event_us)
+        return Served(None, OVERFLOW if place in self._overflow else NULL, self._event_us)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -143,13 +139,11 @@ def serve(
     for position, row in enumerate(stored):
         if row is None:
             continue
-        head = peek(row.state, serving.fingerprint) if columns else None
-        cells = None if head is None else _valid_columns(row, head, serving, as_of_us)
-        if head is None or cells is None:
+        valid = _from_columns(row, serving, as_of_us) if columns else None
+        if valid is None:
             to_open.append(position)
-            continue
-        rows[position] = ServedRow(serving.places, PRESENT, cells, row.event_us)
-        versions[position] = head.version
+        else:
+            rows[position], versions[position] = valid
     if to_open:
         opened = [row for position in to_open if (row := stored[position]) is not None]
         states = open_states([row.state for row in opened], serving.state, serving.fingerprint)
@@ -184,7 +178,7 @@ class _Serving:
     fingerprint: bytes
     places: Mapping[str, int]
     columns: Sequence[int]
-    measures: Sequence[Measure] = field(repr=False)
+    measures: Sequence[Measure]
     overflowing: Sequence[int]
 
     @classmethod
@@ -218,27 +212,25 @@ _MOST_KNOWN = 100
 _known: dict[tuple[int, tuple[str, ...] | None], _Serving] = {}
 
 
-def _valid_columns(
-    row: OnlineRow, head: Peeked, serving: _Serving, as_of_us: int
-) -> Sequence[Any] | None:
-    """Return a row's columns if they are its values as of that moment, else None."""
+def _from_columns(row: OnlineRow, serving: _Serving, as_of_us: int) -> tuple[ServedRow, int] | None:
+    """Serve a row from its columns, if they are its values as of that moment; with its version."""
     until_us = row.valid_until_us
-    if as_of_us < max(row.event_us, head.exact_from_us):
+    if as_of_us < row.event_us or (until_us is not None and as_of_us >= until_us):
         return None
-    if until_us is not None and as_of_us >= until_us:
-        return None
-    if head.later:  # the columns hold these rows, which are not known yet
+    head = peek(row.state, serving.fingerprint)
+    # Later rows are not known yet, but the columns hold them.
+    if head is None or as_of_us < head.exact_from_us or head.later:
         return None
     values = list(map(row.values.__getitem__, serving.columns))
     # Null and overflow look alike in a column.
-    return None if any(values[place] is None for place in serving.overflowing) else values
+    if any(values[place] is None for place in serving.overflowing):
+        return None
+    return ServedRow(serving.places, PRESENT, values, row.event_us), head.version
 
 
 def has_valid_columns(view: FeatureView, row: OnlineRow, as_of_us: int) -> bool:
     """Tell whether a row's columns are what is served of it as of a moment."""
-    serving = _serving(view, None)
-    head = peek(row.state, serving.fingerprint)
-    return head is not None and _valid_columns(row, head, serving, as_of_us) is not None
+    return _from_columns(row, _serving(view, None), as_of_us) is not None
 
 
 def _refuse_earlier(

@@ -207,6 +207,15 @@ class Landings:
         ends = [landing.through_us for landing in self.all() if file.key in landing.files]
         return max(ends, default=None)
 
+    def newest_version(self) -> int:
+        """Give the newest ingest version; 0 for none."""
+        return max((landing.version for landing in self.all()), default=0)
+
+    def newest_batch(self, query: str) -> int:
+        """Tell which batch of a stream was landed last; -1 for none."""
+        of_this = [one.query_batch for one in self.all() if one.query == query]
+        return max((batch for batch in of_this if batch is not None), default=-1)
+
     def newest_event_us(self) -> int | None:
         """Give the ``data`` clock: the newest accepted event, never later than its landing."""
         return _newest(*(landing.data_clock_us for landing in self.all()))
