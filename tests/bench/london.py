@@ -55,7 +55,7 @@ def ours(stores: list[FeatureStore], state: Path, data: Path) -> Callable[[], No
         project = store.project
         land_files(project, project.definitions.sources[SOURCE], MAX_US)
         view = project.view(VIEW)
-        due = publishing._due(project, view, (MIN_US, MAX_US))
+        due = publishing.find_due(project, view, (MIN_US, MAX_US))
         if due is None:
             sys.exit("nothing to compute")
         publishing._append_feature_rows(project, view, due, 1, (MIN_US, MAX_US))

@@ -26,7 +26,7 @@ from twinlake.definitions.times import MAX_US, MIN_US
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
 from twinlake.kernel.views import ViewShape
-from twinlake.lake import events, feature_rows, publication, stream_batches, tables
+from twinlake.lake import events, feature_rows, publication, stream_batches, stream_memory, tables
 from twinlake.lake.claims import ClaimIndex, Claims
 from twinlake.lake.recent import RecentEvents
 from twinlake.online.store import Key, OnlineRow, OnlineTable, WriteReport
@@ -127,7 +127,7 @@ class Lake:
         rows = rows.filter(pc.less_equal(rows.column("_version"), version))
         counted = pa.array(np.ones(rows.num_rows, np.bool_))
         rows = rows.append_column("_counts", counted)
-        return stream_batches.taking_part(rows, views, extra)
+        return stream_memory.taking_part(rows, views, extra)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Put it in the place of Delta and Spark."""
@@ -137,9 +137,10 @@ class Lake:
             (tables, "table_id", lambda _spark, _path: TABLE_ID),
             (events, "count", self._count),
             (stream_batches, "append_arrow", self._append_arrow),
-            (stream_batches, "load_claims", self._load_claims),
-            (stream_batches, "load_recent", self._load_recent),
-            (stream_batches, "_older_claims", self._older_claims),
+            (stream_memory, "load_claims", self._load_claims),
+            (stream_memory, "load_recent", self._load_recent),
+            (stream_memory, "load_landed_after", self._load_landed_after),
+            (stream_memory, "older_claims", self._older_claims),
             (feature_rows, "relevant_events", self._relevant_events),
             (feature_rows, "compute", self._compute),
             (feature_rows, "count_superseding", self._count_superseding),
@@ -214,6 +215,21 @@ class Lake:
         if (found := self.happened(path, views, MAX_US, extra)) is not None:
             recent.add(found)
         return recent
+
+    def _load_landed_after(
+        self,
+        _spark: object,
+        path: Path,
+        _source: Source,
+        views: Sequence[FeatureView],
+        version: int,
+        most: int,
+    ) -> pa.Table | None:
+        found = self.happened(path, views, MAX_US)
+        if found is None:
+            return pa.table({})
+        found = found.filter(pc.greater(found.column("version"), version))
+        return None if found.num_rows > most else found
 
     def _relevant_events(
         self, _spark: object, path: Path, view: FeatureView, work: feature_rows.Work

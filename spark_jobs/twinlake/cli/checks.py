@@ -78,28 +78,54 @@ def answer_document(answer: Any) -> dict[str, Any]:  # noqa: ANN401 (imported wh
 @click.option("--keys", type=click.IntRange(min=1), help="How many keys to compare.")
 @click.option("--all", "every", is_flag=True, help="Compare every key.  [default: 10,000 keys]")
 @click.option("--as-of", metavar="T", help="Serve as of a time, wall or data.")
+@click.option("--replay", is_flag=True, help="Send landed events through the stream job again.")
+@click.option("--events", type=click.IntRange(1), help="Replay: most events.  [default: 1,000,000]")
+@click.option("--batches", type=click.IntRange(1), help="Replay: batches.  [default: 50]")
+@click.option("--restarts", type=click.IntRange(0), help="Replay: kills.  [default: 20]")
+@click.option("--seed", type=int, help="Replay: another order, other kills.  [default: 0]")
 @json_option
 @pass_context
 def parity(
-    context: Context, service: str | None, keys: int | None, as_of: str | None, *, every: bool
+    context: Context,
+    /,
+    service: str | None,
+    keys: int | None,
+    as_of: str | None,
+    *,
+    every: bool,
+    replay: bool,
+    **asked: int | None,
 ) -> int:
     """Prove that both stores agree.
 
     Independent code recomputes what is stored and served; exit 1 if a cell differs.
+
+    With --replay in a sandbox: what was landed goes through the stream job once more, in another
+    order, in batches of random size, some rows twice or far ahead of time, some pushed, landed from
+    files or quarantined at first, while its process is killed again and again.
     """
     from twinlake.flows import checking
 
     if keys is not None and every:
         raise click.UsageError("give --keys or --all, not both")
+    how = {name: value for name, value in asked.items() if value is not None}
+    if replay and (keys is not None or every or as_of is not None):
+        raise click.UsageError("--replay compares all keys at moments of its own")
+    if how and not replay:
+        raise click.UsageError(f"--{next(iter(how))} needs --replay")
     with context.open() as project:
         if service is None:
             views = list(project.applied().definitions.views.values())
         else:
             views = [view for view, _ in project.service(service).needed()]
+        if replay:
+            from twinlake.cli import replays
+
+            return replays.answer(context, project, views, how)
         limit = None if every else (keys or checking.DEFAULT_KEYS)
         verdict = checking.check_parity(project, views, limit, as_of)
     document = verdict_document(verdict)
-    context.answer(_verdict_text(verdict), document)
+    context.answer(verdict_text(verdict), document)
     return 1 if verdict.mismatches else 0
 
 
@@ -120,7 +146,8 @@ def verdict_document(verdict: Any) -> dict[str, Any]:  # noqa: ANN401 (imported 
     }
 
 
-def _verdict_text(verdict: Any) -> str:  # noqa: ANN401 (imported when used)
+def verdict_text(verdict: Any) -> str:  # noqa: ANN401 (imported when used)
+    """Lay out a parity verdict."""
     from twinlake.definitions.times import format_instant
 
     rows = [

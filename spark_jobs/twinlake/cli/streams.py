@@ -31,7 +31,9 @@ def stream_options(command: Any) -> Any:  # noqa: ANN401 (click's decorators are
             "--max-records", type=click.IntRange(1), help="Most records in a batch of a topic."
         ),
         click.option(
-            "--max-files", type=click.IntRange(1), help="Most files in a batch of a folder."
+            "--max-files",
+            type=click.IntRange(1),
+            help="Most files in a batch of a folder or table.",
         ),
         click.option(
             "--validate-every",

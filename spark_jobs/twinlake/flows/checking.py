@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,14 @@ from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError, TwinlakeError
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.flows.reading import Reading, clock_reading
+from twinlake.kernel.views import ViewShape
 from twinlake.lake import arrow_types, comparison
 from twinlake.online.reader import has_valid_columns, serve
 from twinlake.planning.intervals import merged
 from twinlake.registry.state import Publication
 
 _KEYS_PER_ROUND = 1_000
+_EVENTS_SHOWN = 20
 # What a check compares unless told otherwise.
 DEFAULT_KEYS = 10_000
 
@@ -62,6 +65,13 @@ class Tally:
     nulls: int = 0
     mismatches: int = 0
 
+    def add(self, other: Tally) -> None:
+        """Add the counts of another one."""
+        self.rows += other.rows
+        self.cells += other.cells
+        self.nulls += other.nulls
+        self.mismatches += other.mismatches
+
 
 @dataclass
 class Verdict:
@@ -86,9 +96,22 @@ class Verdict:
         """Cells that differ, over all checks."""
         return sum(tally.mismatches for tally in self.tallies.values())
 
+    def add(self, other: Verdict) -> None:
+        """Add what another check found; keys and moments are the newer one's."""
+        self.keys, self.as_of = other.keys, self.as_of | other.as_of
+        self.served_cells += other.served_cells
+        self.differences += other.differences
+        for name, tally in other.tallies.items():
+            self.tallies.setdefault(name, Tally()).add(tally)
+
 
 def check_parity(
-    project: Project, views: Sequence[FeatureView], keys: int | None, as_of: str | None = None
+    project: Project,
+    views: Sequence[FeatureView],
+    keys: int | None,
+    as_of: str | None = None,
+    *,
+    offline: bool = True,
 ) -> Verdict:
     """Compare views cell by cell.
 
@@ -97,18 +120,25 @@ def check_parity(
         views: Which.
         keys: How many keys, chosen by a fixed hash; None for all of them.
         as_of: As of when to serve; None for the project's clock.
+        offline: Whether to compare the feature view tables, too.
 
     Raises:
         StateError: A view was never published.
     """
     verdict = Verdict()
     for view in views:
-        _check_view(project, view, keys, as_of, verdict)
+        _check_view(project, view, keys, as_of, verdict, offline=offline)
     return verdict
 
 
 def _check_view(
-    project: Project, view: FeatureView, keys: int | None, as_of: str | None, verdict: Verdict
+    project: Project,
+    view: FeatureView,
+    keys: int | None,
+    as_of: str | None,
+    verdict: Verdict,
+    *,
+    offline: bool,
 ) -> None:
     done = project.publications(view.name).all(view_fingerprint(view))
     if not done:
@@ -126,7 +156,7 @@ def _check_view(
         project.spark,
         view,
         project.places.events(view.source.name),
-        project.places.view(view_table(view)),
+        project.places.view(view_table(view)) if offline else None,
         served_file,
         only_served=count == keys,
     )
@@ -134,7 +164,7 @@ def _check_view(
         keys=tuple(view.entity.join_keys),
         shape=_shape(view),
         version=done[-1].events_version,
-        covered=merged((p.start_us, p.end_us) for p in done),
+        covered=merged((p.start_us, p.end_us) for p in done) if offline else (),
     )
 
     def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -285,8 +315,15 @@ def _add_up(verdict: Verdict, view: FeatureView, reports: Sequence[dict[str, Any
                 )
             )
             continue
-        tally = verdict.tallies.setdefault(report["check"], Tally())
-        tally.rows += report["rows"]
-        tally.cells += report["cells"]
-        tally.nulls += report["nulls"]
-        tally.mismatches += report["mismatches"]
+        counts = Tally(report["rows"], report["cells"], report["nulls"], report["mismatches"])
+        verdict.tallies.setdefault(report["check"], Tally()).add(counts)
+
+
+def events_behind(project: Project, difference: Difference) -> list[dict[str, Any]]:
+    """Give the newest events of a key that may have to do with a difference, newest first."""
+    view = project.view(difference.view)
+    path = project.places.events(view.source.name)
+    reach_us = ViewShape.of(view).reach_us
+    at_us = difference.at_us
+    key = json.loads(difference.key)
+    return comparison.events_behind(project.spark, path, view, key, at_us, reach_us, _EVENTS_SHOWN)

@@ -6,8 +6,6 @@ read. What is checked is the path that builds training sets, with nothing of it 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -184,15 +182,12 @@ def _plants(row: SpineRow, routes: Sequence[_Route]) -> Iterator[Plant]:
 @contextmanager
 def _sandbox(project: Project, service: FeatureService) -> Iterator[Project]:
     """Open a project with the service whose state is a folder that goes away."""
-    folder = project.places.scratch / f"leak-check-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    settings = replace(project.settings, state=folder, online_path=folder / "online.sqlite")
     applied = replace(
         project.applied().definitions, services={service.name: service}, models={}, on_demand={}
     )
-    Registry(folder).write(Applied(0, Definitions(), None), applied, project.now_us())
-    try:
+    with project.places.sandbox("leak-check") as folder:
+        settings = replace(project.settings, state=folder, online_path=folder / "online.sqlite")
+        Registry(folder).write(Applied(0, Definitions(), None), applied, project.now_us())
         yield Project(
             settings,
             environ=project.environ,
@@ -200,8 +195,6 @@ def _sandbox(project: Project, service: FeatureService) -> Iterator[Project]:
             tell=project.tell,
             spark=project.spark,
         )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fill(

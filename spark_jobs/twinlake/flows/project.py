@@ -56,6 +56,7 @@ class Project:
         tell: Is given progress, one line at a time.
         sources: Source name to another path than the definition's.
         spark: A session to use, which is not stopped; one is started when needed otherwise.
+        definitions: Checked definitions to take instead of those of ``features.py``.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Project:
         tell: Tell,
         sources: Mapping[str, Path] | None = None,
         spark: SparkSession | None = None,
+        definitions: Definitions | None = None,
     ) -> None:
         self.settings = settings
         self.environ = environ
@@ -76,12 +78,15 @@ class Project:
         self._paths = dict(sources or {})
         self._spark = spark
         self._owns_spark = spark is None
+        self._definitions = definitions
         self._store: OnlineStore | None = None
         self._progress: Progress | None = None
 
     @cached_property
     def definitions(self) -> Definitions:
         """The definitions of ``features.py``, checked as a whole."""
+        if self._definitions is not None:
+            return self._definitions
         definitions = load(self.settings.project)
         check(definitions)
         self._refuse_unknown_sources(definitions)

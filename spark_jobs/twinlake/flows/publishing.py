@@ -31,7 +31,7 @@ _MAX_AHEAD_US = 4 * 60 * 1_000_000
 
 
 @dataclass(frozen=True)
-class _Due:
+class Due:
     """What a publication has to do.
 
     Attributes:
@@ -72,7 +72,7 @@ def publish(project: Project, view: FeatureView, wanted: Pair) -> Publication | 
 
     def wait() -> None:
         wait_for_stream(
-            project, view.source.name, lambda: _due(project, view, wanted) is None, view.name
+            project, view.source.name, lambda: find_due(project, view, wanted) is None, view.name
         )
 
     return by_stream_or(project, view.source.name, own, wait)
@@ -80,22 +80,29 @@ def publish(project: Project, view: FeatureView, wanted: Pair) -> Publication | 
 
 def catch_up(project: Project, view: FeatureView, wanted: Pair) -> Publication | None:
     """Do what ``publish`` does, as the publisher that one is already."""
-    if _due(project, view, wanted) is None:
+    if find_due(project, view, wanted) is None:
         return None
     finished = None
     while (one := _finish_interrupted(project, view)) is not None:
         finished = one
-    due = _due(project, view, wanted)
+    due = find_due(project, view, wanted)
     if due is None:
         return finished
     project.tell(f"publishing {view.name}: {due.new_rows:,} new events")
     return _publish(project, view, due, wanted)
 
 
-def _due(
+def find_due(
     project: Project, view: FeatureView, wanted: Pair, version: int | None = None
-) -> _Due | None:
-    """Find what is due up to an ingest version, the newest by default; None for nothing."""
+) -> Due | None:
+    """Find what a publication has to do; None for nothing.
+
+    Args:
+        project: The project.
+        view: The view.
+        wanted: ``(start_us, end_us]``: event times to compute where they were not yet.
+        version: Up to which ingest version; the newest by default.
+    """
     landings = project.landings(view.source.name).all()
     if not landings:
         return None
@@ -111,10 +118,10 @@ def _due(
         version_us = landed_us(project, view.source.name, version)
     if not missing and version <= before:
         return None
-    return _Due(version, version_us, before, covered, missing, new_rows)
+    return Due(version, version_us, before, covered, missing, new_rows)
 
 
-def _publish(project: Project, view: FeatureView, due: _Due, wanted: Pair) -> Publication:
+def _publish(project: Project, view: FeatureView, due: Due, wanted: Pair) -> Publication:
     number = project.publications(view.name).next_number()
     require_whole(project, view.source.name)
     write_us = checked_write_us(project, due.version_us)
@@ -146,6 +153,19 @@ def _finish_interrupted(project: Project, view: FeatureView) -> Publication | No
     It is finished as it was begun, at its own version: its number is spent, and what came since is
     the next one's work.
     """
+    commit = interrupted(project, view)
+    if commit is None:
+        return None
+    start_us, end_us = commit.metadata["wanted"]
+    due = find_due(project, view, (start_us, end_us), commit.metadata["ingest_version"])
+    if due is None:
+        return None
+    project.tell(f"publishing {view.name}: finishing what was interrupted")
+    return _publish(project, view, due, (start_us, end_us))
+
+
+def interrupted(project: Project, view: FeatureView) -> tables.Commit | None:
+    """Give the commit of a publication that was not written down, if there is one."""
     number = project.publications(view.name).next_number()
     path = project.places.view(view_table(view))
     for commit in tables.commits_back(project.spark, path):
@@ -153,11 +173,7 @@ def _finish_interrupted(project: Project, view: FeatureView) -> Publication | No
         if spent < number:
             break
         if spent == number:
-            start_us, end_us = commit.metadata["wanted"]
-            due = _due(project, view, (start_us, end_us), commit.metadata["ingest_version"])
-            if due is not None:
-                project.tell(f"publishing {view.name}: finishing what was interrupted")
-                return _publish(project, view, due, (start_us, end_us))
+            return commit
     return None
 
 
@@ -177,7 +193,7 @@ def checked_write_us(project: Project, version_us: int) -> int:
 
 
 def _append_feature_rows(
-    project: Project, view: FeatureView, due: _Due, number: int, wanted: Pair
+    project: Project, view: FeatureView, due: Due, number: int, wanted: Pair
 ) -> tuple[tables.Commit, bool]:
     """Append feature rows; give the commit, and whether some of them supersede others."""
     spark, path = project.spark, project.places.view(view_table(view))
@@ -228,9 +244,7 @@ def _commit_of(
     )
 
 
-def _write_online_rows(
-    project: Project, view: FeatureView, due: _Due, write_us: int
-) -> WriteReport:
+def _write_online_rows(project: Project, view: FeatureView, due: Due, write_us: int) -> WriteReport:
     """Write the rows of touched keys."""
     if due.version <= due.before:
         return WriteReport(0, 0)

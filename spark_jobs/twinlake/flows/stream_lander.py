@@ -27,10 +27,10 @@ from twinlake.errors import StateError
 from twinlake.flows.landing import recover, stream_landing
 from twinlake.flows.project import Project
 from twinlake.flows.publishing import catch_up
-from twinlake.flows.stream_publishing import NewEvents, StreamPublisher
+from twinlake.flows.stream_publishing import NewEvents, StreamPublisher, needs_lake
 from twinlake.flows.stream_scoring import Scored, StreamScorer, extra_columns
 from twinlake.kernel.views import ViewShape
-from twinlake.lake import stream_batches, tables
+from twinlake.lake import stream_batches, stream_memory, tables
 from twinlake.registry.state import Landing
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ class SourceLander:
         """Finish what was left or landed by others, and hold what batches in time need."""
         recover(self.project, self.source)
         for view in self._views:
-            catch_up(self.project, view, ALWAYS)
+            if needs_lake(self.project, view):
+                catch_up(self.project, view, ALWAYS)
         spark = self.project.spark
         landings = self.project.landings(self.source.name)
         self._version = max(
@@ -160,11 +161,13 @@ class SourceLander:
         self._clock_us = landings.newest_event_us()
         self._reach_us = max((ViewShape.of(v).reach_us for v in self.all_views), default=0)
         since_us = self._since_us()
-        self._claims = stream_batches.load_claims(spark, self._path, self.source, since_us)
-        self._recent = stream_batches.load_recent(
+        self._claims = stream_memory.load_claims(spark, self._path, self.source, since_us)
+        self._recent = stream_memory.load_recent(
             spark, self._path, self.source, self.all_views, since_us, self._extra
         )
         self._publishers = [StreamPublisher(self.project, view) for view in self._views]
+        for publisher in self._publishers:
+            publisher.catch_up(self._recent)
         self._scorers = [
             StreamScorer(self.project, model, self._version, topic) for model, topic in self._models
         ]
@@ -243,7 +246,7 @@ class SourceLander:
         self._version = max(version, commit.version)
         self.project.landings(self.source.name).go_on(landing)
         self._count(landing)
-        return landing, stream_batches.taking_part(batch, self.all_views, self._extra)
+        return landing, stream_memory.taking_part(batch, self.all_views, self._extra)
 
     def _count(self, landing: Landing) -> None:
         told = self.progress

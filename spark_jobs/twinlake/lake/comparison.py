@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def sides(
     spark: SparkSession,
     view: FeatureView,
     events_path: Path,
-    view_path: Path,
+    view_path: Path | None,
     served_file: Path,
     *,
     only_served: bool,
@@ -50,7 +51,7 @@ def sides(
         spark: The session.
         view: The view.
         events_path: Its source's events table.
-        view_path: Its feature view table.
+        view_path: Its feature view table; None leaves that side out.
         served_file: A Parquet file of what is stored and served online, one row per key.
         only_served: Leave out keys that are not in that file.
     """
@@ -69,23 +70,57 @@ def sides(
         F.col("_row").alias("row"),
         *(F.col(tables.quoted(name)).alias(f"c_{name}") for name in needed_columns(view)),
     )
-    offline = newest_versions(tables.read(spark, view_path), keys).select(
-        F.lit(1).alias("side"),
-        *keys,
-        F.unix_micros("event_timestamp").alias("event_us"),
-        F.unix_micros("_known_timestamp").alias("known_us"),
-        F.col("_event_version").alias("version"),
-        F.col("_event_row").alias("row"),
-        *(F.col(feature.name).alias(f"f_{feature.name}") for feature in view_features(view)),
-    )
+    found = [happened]
+    if view_path is not None:
+        offline = newest_versions(tables.read(spark, view_path), keys).select(
+            F.lit(1).alias("side"),
+            *keys,
+            F.unix_micros("event_timestamp").alias("event_us"),
+            F.unix_micros("_known_timestamp").alias("known_us"),
+            F.col("_event_version").alias("version"),
+            F.col("_event_row").alias("row"),
+            *(F.col(feature.name).alias(f"f_{feature.name}") for feature in view_features(view)),
+        )
+        found.append(offline)
     online = spark.read.parquet(str(served_file)).withColumn("side", F.lit(2))
     if only_served:
         chosen = online.select(*keys)
-        happened = happened.join(chosen, keys, "left_semi")
-        offline = offline.join(chosen, keys, "left_semi")
-    return happened.unionByName(offline, allowMissingColumns=True).unionByName(
-        online, allowMissingColumns=True
+        found = [frame.join(chosen, keys, "left_semi") for frame in found]
+    return reduce(
+        lambda left, right: left.unionByName(right, allowMissingColumns=True), [*found, online]
     )
+
+
+def events_behind(
+    spark: SparkSession,
+    path: Path,
+    view: FeatureView,
+    key: Mapping[str, Any],
+    at_us: int | None,
+    reach_us: int,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Give the newest events of a key up to a moment, newest first.
+
+    Args:
+        spark: The session.
+        path: The events table.
+        view: The view.
+        key: The key.
+        at_us: The moment; None for the newest event.
+        reach_us: How far windows reach back from there.
+        limit: How many.
+    """
+    frame = events.accepted(spark, path, view.source)
+    for name, value in key.items():
+        frame = frame.where(F.col(name).cast("string") == str(value))
+    if at_us is not None:
+        event_us = F.unix_micros("_event_timestamp")
+        frame = frame.where((event_us <= at_us) & (event_us > at_us - max(reach_us, 1)))
+    shown = frame.orderBy(F.col("_event_timestamp").desc(), F.col("_known_timestamp").desc())
+    columns = [tables.quoted(name) for name in needed_columns(view)]
+    times = ("_event_timestamp", "_known_timestamp", "_version", "_row")
+    return [row.asDict() for row in shown.select(*times, *columns).limit(limit).collect()]
 
 
 def run(

@@ -19,22 +19,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from delta.exceptions import ConcurrentTransactionException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
-from twinlake.definitions.resolution import needed_columns
 from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, Source
-from twinlake.definitions.times import DAY_US
 from twinlake.definitions.types import Field
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
-from twinlake.lake import arrays, arrow_commits, events, landing, rows, streams, tables
+from twinlake.lake import (
+    arrays,
+    arrow_commits,
+    events,
+    landing,
+    rows,
+    stream_memory,
+    streams,
+    tables,
+)
 from twinlake.lake.claims import CONFLICT, DUPLICATE, ClaimIndex, Claims, Owners, settle
-from twinlake.lake.feature_rows import PREFIX
-from twinlake.lake.recent import RecentEvents
+from twinlake.lake.stream_memory import COUNTS
 
-_ID_A, _ID_B, _COUNTS, _READ = "_id_a", "_id_b", "_counts", "_is_read"
-_SEED = 0x2545F4914F6CDD1D
+_ID_A, _ID_B, _READ = "_id_a", "_id_b", "_is_read"
 # What was committed last is asked of the session, which several streams of a process share.
 _APPENDING = threading.Lock()
 
@@ -65,11 +70,11 @@ def judging(frame: DataFrame, source: Source, views: Sequence[FeatureView]) -> D
     frame = events.derive(frame, source)
     frame = frame.withColumn("_event_timestamp", F.col(tables.quoted(source.event_timestamp)))
     frame = frame.withColumn(_READ, F.col(rows.UNREADABLE).isNull())
-    ready = landing.judge_rows(frame, source, _keys(views), None)
+    ready = landing.judge_rows(frame, source, stream_memory.keys_of(views), None)
     where = F.lit(True) if source.where is None else F.expr(source.where)
-    id_a, id_b = _identity(source)
+    id_a, id_b = stream_memory.identity(source)
     counted = F.coalesce(where, F.lit(False))
-    return ready.withColumns({_COUNTS: counted, _ID_A: id_a, _ID_B: id_b})
+    return ready.withColumns({COUNTS: counted, _ID_A: id_a, _ID_B: id_b})
 
 
 def judged(frame: DataFrame, source: Source, now_us: int) -> pa.Table:
@@ -121,42 +126,6 @@ def _with_reason(batch: pa.Table, where: npt.NDArray[np.intp], reason: str) -> p
 def clean(batch: pa.Table) -> pa.Table:
     """Give the rows of a judged batch that pass the gate."""
     return batch.filter(batch.column(landing.CLEAN)).combine_chunks()
-
-
-def _identity(source: Source) -> tuple[Column, Column]:
-    names = source.event_id_columns
-    if not names:
-        return F.col("_hash_a"), F.col("_hash_b")
-    return F.xxhash64(*names), F.xxhash64(F.lit(_SEED), *names)
-
-
-def load_claims(spark: SparkSession, path: Path, source: Source, since_us: int) -> ClaimIndex:
-    """Read the claims of accepted rows after a moment."""
-    index = ClaimIndex(since_us)
-    frame = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
-    index.add(_claims_in(frame.where(_after(since_us)), source))
-    return index
-
-
-def _after(us: int) -> Column:
-    # Compared as timestamps, so that Delta leaves out files by their statistics.
-    return F.col("_event_timestamp") > F.timestamp_micros(F.lit(us))
-
-
-def _claims_in(frame: DataFrame, source: Source) -> Claims:
-    id_a, id_b = _identity(source)
-    listed = events.derive(frame, source).select(
-        id_a.alias("id_a"),
-        id_b.alias("id_b"),
-        F.col("_hash_a").alias("row_a"),
-        F.col("_hash_b").alias("row_b"),
-        F.unix_micros("_event_timestamp").alias("event_us"),
-    )
-    batches = listed._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
-    if not batches:
-        return Claims.none()
-    table = pa.Table.from_batches(batches)
-    return Claims(*(arrays.integers(table, name) for name in Claims.__dataclass_fields__))
 
 
 def settled(
@@ -212,25 +181,11 @@ def _with_older(
     if not old.size:
         return owners
     older = asked.take(old)
-    found = _older_claims(spark, path, source, older).find(older)
+    found = stream_memory.older_claims(spark, path, source, older).find(older)
     owners.found[old] |= found.found
     owners.row_a[old] = np.where(found.found, found.row_a, owners.row_a[old])
     owners.row_b[old] = np.where(found.found, found.row_b, owners.row_b[old])
     return owners
-
-
-def _older_claims(spark: SparkSession, path: Path, source: Source, older: Claims) -> ClaimIndex:
-    """Read the claims of the days of some rows."""
-    first = int(older.event_us.min()) // DAY_US * DAY_US
-    last = (int(older.event_us.max()) // DAY_US + 1) * DAY_US
-    landed = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
-    landed = landed.where(_after(first - 1)).where(~_after(last - 1))
-    days = np.unique(older.event_us // DAY_US)
-    day = F.floor(F.unix_micros("_event_timestamp") / DAY_US).cast("bigint")
-    landed = landed.where(day.isin(days.tolist()))
-    index = ClaimIndex(first - 1)
-    index.add(_claims_in(landed, source))
-    return index
 
 
 def numbered(batch: pa.Table, version: int, name: str) -> pa.Table:
@@ -337,63 +292,3 @@ def _append_by_spark(
             return tables.last_in_session(spark, path)
     finally:
         file.unlink(missing_ok=True)
-
-
-def taking_part(
-    batch: pa.Table, views: Sequence[FeatureView], extra: Sequence[str] = ()
-) -> pa.Table:
-    """Give the accepted events of a numbered batch that take part in features.
-
-    Args:
-        batch: The batch.
-        views: What reads it.
-        extra: Further columns to hold, as those that views read.
-
-    Returns:
-        What ``feature_rows.relevant_events`` gives, with the keys and columns of all views.
-    """
-    accepted = pc.equal(batch.column("_verdict"), events.ACCEPTED)
-    chosen = batch.filter(pc.and_(accepted, batch.column(_COUNTS)))
-    keys, columns = _held(views, extra)
-    found = {key: chosen.column(key) for key in keys}
-    found["event_us"] = chosen.column("_event_timestamp").cast(pa.int64())
-    found["known_us"] = chosen.column("_known_timestamp").cast(pa.int64())
-    for name in ("hash_a", "hash_b", "version", "row"):
-        found[name] = chosen.column(f"_{name}")
-    found |= {PREFIX + name: chosen.column(name) for name in columns}
-    return pa.table(found).combine_chunks()
-
-
-def _held(views: Sequence[FeatureView], extra: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Name the keys of all views, and the columns that events are held with."""
-    columns = [*(name for view in views for name in needed_columns(view)), *extra]
-    return _keys(views), list(dict.fromkeys(columns))
-
-
-def _keys(views: Sequence[FeatureView]) -> list[str]:
-    return list(dict.fromkeys(key for view in views for key in view.entity.join_keys))
-
-
-def load_recent(
-    spark: SparkSession,
-    path: Path,
-    source: Source,
-    views: Sequence[FeatureView],
-    since_us: int,
-    extra: Sequence[str] = (),
-) -> RecentEvents:
-    """Read the events after a moment that take part in features of some views."""
-    recent = RecentEvents(since_us)
-    frame = events.accepted(spark, path, source).where(_after(since_us))
-    keys, columns = _held(views, extra)
-    listed = frame.select(
-        *keys,
-        F.unix_micros("_event_timestamp").alias("event_us"),
-        F.unix_micros("_known_timestamp").alias("known_us"),
-        *(F.col(f"_{name}").alias(name) for name in ("hash_a", "hash_b", "version", "row")),
-        *(F.col(tables.quoted(name)).alias(PREFIX + name) for name in columns),
-    )
-    batches = listed._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
-    if batches:
-        recent.add(pa.Table.from_batches(batches))
-    return recent

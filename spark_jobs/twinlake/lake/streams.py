@@ -37,7 +37,7 @@ class Limits:
 
     Attributes:
         records: Of a topic.
-        files: Of a folder.
+        files: Of a folder or a Delta table.
         bytes_of_table: Of a Delta table, roughly.
     """
 
@@ -102,6 +102,7 @@ def read_table(spark: SparkSession, table: Path, limits: Limits) -> DataFrame:
     return (
         spark.readStream.format("delta")
         .option("maxBytesPerTrigger", limits.bytes_of_table)
+        .option("maxFilesPerTrigger", limits.files)
         .load(str(table))
     )
 

@@ -19,6 +19,8 @@ STATE/scratch                                         what may be deleted at any
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,6 +99,17 @@ class Places:
         """The scratch folder, made if it was not there."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         return self.scratch
+
+    @contextmanager
+    def sandbox(self, what: str) -> Iterator[Path]:
+        """Make a folder for one process, and take it away again."""
+        folder = self.scratch / f"{what}-{os.getpid()}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def exclusively(self, what: str, name: str, by: str = "") -> Iterator[None]:
