@@ -78,6 +78,9 @@ def _lines(progress: Progress) -> dict[str, str]:
         "feature rows": f"{sum(progress.feature_rows.values()):,}",
         "online rows": f"{sum(progress.online_rows.values()):,} ({progress.retries:,} retries)",
         "scored": f"{scored:,} ({positive:,} positive)",
+        "served cells recomputed": (
+            f"{progress.parity_compared:,} ({progress.parity_mismatching:,} differ)"
+        ),
         "expectations that fail": (
             f"{progress.expectations_failed:,}" if progress.validations else "-"
         ),

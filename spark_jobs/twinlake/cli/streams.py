@@ -40,6 +40,11 @@ def stream_options(command: Any) -> Any:  # noqa: ANN401 (click's decorators are
             metavar="DURATION",
             help="Have Great Expectations look at what was landed this often, such as 1h.",
         ),
+        click.option(
+            "--check-every",
+            metavar="DURATION",
+            help="Recompute some served keys from their events this often, such as 1m.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -92,6 +97,7 @@ class StreamOptions:
     max_records: int | None
     max_files: int | None
     validate_every: str | None
+    check_every: str | None
 
 
 def run(
@@ -108,7 +114,10 @@ def run(
     from twinlake.flows import streaming
     from twinlake.lake.streams import Limits
 
-    validate_every_s = _seconds(options.validate_every)
+    watch = streaming.Watch(
+        _seconds("--validate-every", options.validate_every),
+        _seconds("--check-every", options.check_every),
+    )
     asked: dict[str, Any] = {"records": options.max_records, "files": options.max_files}
     limits = Limits(**{name: most for name, most in asked.items() if most is not None})
     stopped = threading.Event()
@@ -148,7 +157,7 @@ def run(
             stopped=stopped,
             after_batch=told,
             models=models,
-            validate_every_s=validate_every_s,
+            watch=watch,
         )
     finally:
         ends.close()
@@ -156,13 +165,13 @@ def run(
             signal.signal(kind, handler)
 
 
-def _seconds(duration: str | None) -> float | None:
+def _seconds(option: str, duration: str | None) -> float | None:
     if duration is None:
         return None
     try:
         return parse_duration_us(duration) / 1_000_000
     except ValueError as error:
-        raise InputError(f"--validate-every: {error}", hint="write it as 15m or 1h") from error
+        raise InputError(f"{option}: {error}", hint="write it as 15m or 1h") from error
 
 
 def batch_text(source: str, progress: Any) -> str:  # noqa: ANN401 (imported when used)

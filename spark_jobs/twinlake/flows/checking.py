@@ -162,7 +162,7 @@ def _check_view(
     )
     wanted = Comparison(
         keys=tuple(view.entity.join_keys),
-        shape=_shape(view),
+        shape=compared_shape(view),
         version=done[-1].events_version,
         covered=merged((p.start_us, p.end_us) for p in done) if offline else (),
     )
@@ -172,12 +172,13 @@ def _check_view(
 
     accepted = sum(landing.accepted for landing in project.landings(view.source.name).all())
     reports = comparison.run(frame, wanted.keys, 2 * accepted, of_part, REPORT_SCHEMA)
-    _add_up(verdict, view, reports)
+    add_up(verdict, view, reports)
     verdict.keys = max(verdict.keys, count)
     served_file.unlink(missing_ok=True)
 
 
-def _shape(view: FeatureView) -> Shape:
+def compared_shape(view: FeatureView) -> Shape:
+    """Say what independent code computes of a view."""
     scales = {
         name: decimal_scale(kind) for name, kind in needed_columns(view).items() if is_decimal(kind)
     }
@@ -195,14 +196,16 @@ def _serve_all(
     verdict: Verdict,
 ) -> int:
     """Serve the keys and write what was stored and served to a Parquet file; give how many."""
-    schema = _served_schema(view)
+    schema = served_schema(view)
     path = project.places.events(view.source.name)
     chosen = comparison.keys_of(project.spark, path, view, done[-1].events_version, keys)
     count = 0
     with pq.ParquetWriter(out, schema) as writer:
         for group in _grouped(chosen, _KEYS_PER_ROUND):
             count += len(group)
-            rows = _served_rows(project, view, group, reading.at_us, verdict)
+            rows = served_rows(project, view, group, reading.at_us)
+            served = sum("problem" not in row for row in rows)
+            verdict.served_cells += served * len(stored_features(view))
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
         # Fewer keys than asked for are all that there are, so what else is online is one too many.
         if count != keys:
@@ -222,7 +225,8 @@ def _grouped(keys: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[
         yield group
 
 
-def _served_schema(view: FeatureView) -> pa.Schema:
+def served_schema(view: FeatureView) -> pa.Schema:
+    """Give the columns of ``served_rows``."""
     columns = [(name, arrow_types.arrow_type(k)) for name, k in view.entity.join_keys.items()]
     columns += [(name, pa.int64()) for name in ("event_us", "known_us", "version", "as_of_us")]
     columns += [("is_valid", pa.bool_()), ("problem", pa.string())]
@@ -233,29 +237,22 @@ def _served_schema(view: FeatureView) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _served_rows(
-    project: Project,
-    view: FeatureView,
-    keys: list[tuple[Any, ...]],
-    as_of_us: int,
-    verdict: Verdict,
+def served_rows(
+    project: Project, view: FeatureView, keys: list[tuple[Any, ...]], as_of_us: int
 ) -> list[dict[str, Any]]:
+    """Read what is stored and served of keys, one row each, as a comparison takes it."""
     try:
-        return _serve(project, view, keys, as_of_us, verdict)
+        return _serve(project, view, keys, as_of_us)
     except TwinlakeError as error:
         if len(keys) == 1:
             problem = error.message.splitlines()[0]
             return [_without_values(view, keys[0], as_of_us, problem)]
     # One damaged row must not hide the others: read them one by one.
-    return [row for key in keys for row in _served_rows(project, view, [key], as_of_us, verdict)]
+    return [row for key in keys for row in served_rows(project, view, [key], as_of_us)]
 
 
 def _serve(
-    project: Project,
-    view: FeatureView,
-    keys: list[tuple[Any, ...]],
-    as_of_us: int,
-    verdict: Verdict,
+    project: Project, view: FeatureView, keys: list[tuple[Any, ...]], as_of_us: int
 ) -> list[dict[str, Any]]:
     served = serve(project.store, online_table(view), view, keys, as_of_us, columns=False)
     rows = []
@@ -276,7 +273,6 @@ def _serve(
                 f"s_{feature.name}": value,
                 f"t_{feature.name}": answer.status,
             }
-            verdict.served_cells += 1
         rows.append(row)
     return rows
 
@@ -300,7 +296,8 @@ def _unknown_keys(project: Project, view: FeatureView, version: int) -> list[dic
     ]
 
 
-def _add_up(verdict: Verdict, view: FeatureView, reports: Sequence[dict[str, Any]]) -> None:
+def add_up(verdict: Verdict, view: FeatureView, reports: Sequence[dict[str, Any]]) -> None:
+    """Add the reports of a comparison's parts to a verdict."""
     for report in reports:
         if report["key"] is not None:
             verdict.differences.append(

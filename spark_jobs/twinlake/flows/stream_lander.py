@@ -31,6 +31,7 @@ from twinlake.flows.stream_publishing import NewEvents, StreamPublisher, needs_l
 from twinlake.flows.stream_scoring import Scored, StreamScorer, extra_columns
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import stream_batches, stream_memory, tables
+from twinlake.lake.recent import RecentEvents
 from twinlake.registry.state import Landing
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Progress:
         below_horizon: Those that are older than what is held in memory.
         lag: Records of the topic that wait to be read, after the batch before; None where it has
             none to tell.
+        parity_compared, parity_mismatching: Served cells that were recomputed while it ran.
         validations: How often Great Expectations looked at what was landed.
         expectations_failed: How many did not hold the last time.
         clock_us: The newest accepted event.
@@ -81,6 +83,8 @@ class Progress:
     late: int = 0
     below_horizon: int = 0
     lag: int | None = None
+    parity_compared: int = 0
+    parity_mismatching: int = 0
     validations: int = 0
     expectations_failed: int = 0
     clock_us: int | None = None
@@ -141,6 +145,11 @@ class SourceLander:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def recent(self) -> RecentEvents:
+        """The events that are held."""
+        return self._recent
 
     def close(self) -> None:
         """Be the lander no longer."""

@@ -15,6 +15,7 @@ twinlake_freshness_seconds{source, quantile}  the newest batch: event to readabl
 twinlake_data_clock_seconds{source}           the newest accepted event
 twinlake_validations_total{source}            looks of Great Expectations at what was landed
 twinlake_expectations_failed{source}          what did not hold the last time
+twinlake_parity_cells_total{source, verdict}  served cells recomputed: equal, mismatching
 """
 
 from __future__ import annotations
@@ -116,6 +117,9 @@ class StreamMetrics(Collector):
         )
         feature = CounterMetricFamily("twinlake_feature_rows", "Feature rows", labels=["view"])
         online = CounterMetricFamily("twinlake_online_rows", "Online rows", labels=["view"])
+        cells = CounterMetricFamily(
+            "twinlake_parity_cells", "Served cells recomputed", labels=["source", "verdict"]
+        )
         said = CounterMetricFamily(
             "twinlake_predictions", "Predictions", labels=["model", "verdict"]
         )
@@ -126,6 +130,9 @@ class StreamMetrics(Collector):
             below.add_metric([source], told.below_horizon)
             retries.add_metric([source], told.retries)
             looks.add_metric([source], told.validations)
+            differ = told.parity_mismatching
+            cells.add_metric([source, "equal"], told.parity_compared - differ)
+            cells.add_metric([source, "mismatching"], differ)
             lake.add_metric([source], told.slow_batches)
             batches.add_metric([source], told.batches)
             for view, count in told.feature_rows.items():
@@ -136,4 +143,4 @@ class StreamMetrics(Collector):
                 said.add_metric([model, "positive"], counts.positive)
                 said.add_metric([model, "negative"], counts.predictions - counts.positive)
                 said.add_metric([model, "none"], counts.unscored)
-        yield from (rows, late, below, looks, retries, lake, batches, feature, online, said)
+        yield from (rows, late, below, looks, retries, lake, batches, feature, online, cells, said)

@@ -10,14 +10,17 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlake.definitions.sources import Source
+from twinlake.definitions.times import format_instant
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import CheckFailed, InputError, StateError
 from twinlake.flows import validating
+from twinlake.flows.live_checking import LiveCheck
 from twinlake.flows.project import Project
 from twinlake.flows.requests import STREAM
 from twinlake.flows.stream_inputs import Input
@@ -37,6 +40,19 @@ _LOOK_S = 0.1
 _FIRST_WAIT_S, _LAST_WAIT_S, _LONG_ENOUGH_S = 1.0, 60.0, 300.0
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How often what a stream does is looked at while it runs; None: never.
+
+    Attributes:
+        validate_every_s: How often Great Expectations looks at what was landed.
+        check_every_s: How often some served keys are recomputed from their events.
+    """
+
+    validate_every_s: float | None = None
+    check_every_s: float | None = None
+
+
 class SourceStream:
     """The running stream of a source.
 
@@ -47,7 +63,7 @@ class SourceStream:
         limits: How much a batch takes in.
         after_batch: Is told after each batch.
         models: The models that score the source's events, each with the topic of its predictions.
-        validate_every_s: How often Great Expectations looks at what was landed; None: never.
+        watch: How often what it does is looked at.
     """
 
     def __init__(
@@ -58,7 +74,7 @@ class SourceStream:
         limits: streams.Limits,
         after_batch: Callable[[Progress], None],
         models: Mapping[str, str | None],
-        validate_every_s: float | None,
+        watch: Watch,
     ) -> None:
         self.project = project
         self.source = source
@@ -70,8 +86,11 @@ class SourceStream:
         self._failure: Exception | None = None
         self._query: Any = None
         self._lander = SourceLander(project, source, views, STREAM, models)
-        self._validate_every_s = validate_every_s if source.expectations else None
+        self._validate_every_s = watch.validate_every_s if source.expectations else None
         self._validated = self._newest_version(), time.monotonic()
+        self._live = LiveCheck(project, views)
+        self._check_every_s = watch.check_every_s
+        self._checked_s = time.monotonic()
 
     @property
     def progress(self) -> Progress:
@@ -165,6 +184,24 @@ class SourceStream:
             f"{self.source.name}: {told or 'all expectations hold'}: {done.data_docs}"
         )
 
+    def check(self, *, now: bool = False) -> None:
+        """Recompute some served keys from their events, if it is due; differences are told."""
+        if self._check_every_s is None:
+            return
+        if not now and time.monotonic() - self._checked_s < self._check_every_s:
+            return
+        with self._mutex:
+            samples = self._live.sample(self._lander.recent)
+        found = self._live.compare(samples)
+        self._checked_s = time.monotonic()
+        self.progress.parity_compared += sum(tally.cells for tally in found.tallies.values())
+        self.progress.parity_mismatching += found.mismatches
+        for one in found.differences:
+            self.project.tell(
+                f"PARITY {one.view} {one.key}: {one.feature} ({one.check}) as of "
+                f"{format_instant(one.at_us)} is {one.found}, its events say {one.expected}"
+            )
+
     def _newest_version(self) -> int:
         return self.project.landings(self.source.name).newest_version()
 
@@ -196,7 +233,7 @@ def stream(
     stopped: threading.Event | None = None,
     after_batch: Callable[[str, Progress], None] | None = None,
     models: Mapping[str, str | None] | None = None,
-    validate_every_s: float | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Progress]:
     """Stream views until told to stop, or until all that is there was taken.
 
@@ -208,8 +245,7 @@ def stream(
         stopped: Set it to end after the batches at hand.
         after_batch: Is told after each batch, by the name of its source.
         models: Models that score events, each with the topic that its predictions go to.
-        validate_every_s: How often Great Expectations looks at what was landed, and once more at
-            the end; None: never.
+        watch: How often what it does is looked at, and once more at the end; never by default.
 
     Returns:
         What was done, by source.
@@ -235,7 +271,7 @@ def stream(
                 limits or streams.Limits(),
                 after,
                 scored,
-                validate_every_s,
+                watch or Watch(),
             )
             running.append(one)
             ends.callback(one.stop)
@@ -246,9 +282,11 @@ def stream(
             for one in running:
                 one.serve()
                 one.validate()
+                one.check()
             left = [one for one in left if not one.wait(_LOOK_S)]
         for one in running:
             one.validate(now=True)
+            one.check(now=True)
     return {one.source.name: one.progress for one in running}
 
 

@@ -44,6 +44,7 @@ def sides(
     served_file: Path,
     *,
     only_served: bool,
+    since_us: int | None = None,
 ) -> DataFrame:
     """Give the three sides of a comparison as one frame, told apart by ``side``.
 
@@ -54,13 +55,18 @@ def sides(
         view_path: Its feature view table; None leaves that side out.
         served_file: A Parquet file of what is stored and served online, one row per key.
         only_served: Leave out keys that are not in that file.
+        since_us: Leave out events up to this moment, which windows do not reach.
     """
     keys = list(view.entity.join_keys)
     micros = {
         "event_us": F.unix_micros("_event_timestamp"),
         "known_us": F.unix_micros("_known_timestamp"),
     }
-    happened = events.accepted(spark, events_path, view.source).select(
+    read = events.accepted(spark, events_path, view.source)
+    if since_us is not None:
+        # Compared as timestamps, so that Delta leaves out files by their statistics.
+        read = read.where(F.col("_event_timestamp") > F.timestamp_micros(F.lit(since_us)))
+    happened = read.select(
         F.lit(0).alias("side"),
         *keys,
         *(column.alias(name) for name, column in micros.items()),

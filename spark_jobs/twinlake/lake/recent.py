@@ -7,7 +7,9 @@ the events table, as batch jobs do it.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +66,20 @@ class RecentEvents:
             return None
         found = [p.filter(pc.greater(p.column("version"), version)) for p in self._pieces]
         return pa.concat_tables(found).combine_chunks()
+
+    def some_keys(
+        self, names: Sequence[str], count: int, chance: random.Random
+    ) -> list[tuple[Any, ...]]:
+        """Give the keys of events held that are chosen at random, some perhaps twice."""
+        held = len(self)
+        found = []
+        for place in [chance.randrange(held) for _ in range(count)] if held else []:
+            for piece in self._pieces:
+                if place < piece.num_rows:
+                    found.append(tuple(piece.column(name)[place].as_py() for name in names))
+                    break
+                place -= piece.num_rows  # noqa: PLW2901
+        return found
 
     def of_keys(self, keys: pa.Table) -> pa.Table | None:
         """Give the events of keys; None where nothing is held.
