@@ -16,7 +16,7 @@ from tests.faults.processes import SMALL
 from tests.spark.benches import Bench
 from tests.spark.test_streaming import defined, line, payments, send, stream
 from twinlake.cli.main import twinlake
-from twinlake.flows import replaying
+from twinlake.flows import replaying, streaming
 from twinlake.flows.project import view_table
 
 ROWS = 300
@@ -48,8 +48,8 @@ def test_what_was_landed_ends_in_the_same_whatever_dies(landed: Bench) -> None:
     assert done.quarantined > 0
     assert len(done.killed) == 1
     assert sorted(done.beside) == [
-        *["materialize payments"] * 2,
-        *["push payments"] * 2,
+        "materialize payments",
+        "push payments",
         "quarantine replay",
     ]
     assert done.verdict.tallies["offline"].rows == 2 * sum(one["amount"] < 900 for one in accepted)
@@ -63,6 +63,10 @@ def test_one_wrong_cell_is_named_with_the_events_behind_it(
 ) -> None:
     count = replaying._Replay.count
 
+    def run_here(self: Any, _batches: int, _restarts: int) -> None:
+        self._apply(self.whole)
+        streaming.stream(self.sandbox, once=True)
+
     def count_and_tamper(self: Any) -> None:
         count(self)
         table = view_table(self.sandbox.view("activity"))
@@ -70,9 +74,10 @@ def test_one_wrong_cell_is_named_with_the_events_behind_it(
             store.execute(f'UPDATE "{table}" SET count_10m = count_10m + 1 WHERE card = 7')
 
     monkeypatch.setattr(replaying._Replay, "count", count_and_tamper)
+    monkeypatch.setattr(replaying._Replay, "run", run_here)
     done = replaying.replay(landed.project, views_of(landed)[:1], batches=2, restarts=0)
     assert not done.holds
-    assert (done.missing, done.unexpected) == (0, 0)
+    assert (done.missing > 0, done.unexpected) == (True, 0)  # what goes other ways was not sent
     first = done.verdict.differences[0]
     assert (first.view, first.feature, json.loads(first.key)) == (
         "activity",
@@ -80,9 +85,8 @@ def test_one_wrong_cell_is_named_with_the_events_behind_it(
         {"card": 7},
     )
     assert int(first.found) == int(first.expected) + 1
-    assert done.involved
-    newest = max(row["_event_timestamp"] for row in landed.events("payments") if row["card"] == 7)
-    assert done.involved[0]["_event_timestamp"] <= newest
+    of_key = {row["_hash_a"] for row in landed.events("payments") if row["card"] == 7}
+    assert 0 < len(done.involved) <= len(of_key)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ _OTHER_WAYS = {FILES: 0.05, PUSH: 0.05}
 _LATE, _MUCH_LATE, _TWICE, _AHEAD = 0.2, 0.02, 0.02, 0.002
 # What is decided for each row, each by a hash of its own.
 _CHANCES = ("way", "late", "where", "again", "again where", "ahead")
+_FEW = 10
 _FAR_AHEAD = "INTERVAL 3650 DAYS"
 
 
@@ -54,7 +55,7 @@ def write_pieces(
     Most go by the stream, about in the order of time: a fifth comes a piece or two late, and some
     much later, which only every fourth piece brings, for a batch with one of them looks back into
     the lake. Some come twice. Beside them come some that lie far ahead of time, which the gate must
-    put aside. What goes another way goes in two pieces.
+    put aside. What goes another way goes in two pieces, or in one where all are few.
 
     Args:
         frame: What ``chosen`` gave.
@@ -81,7 +82,7 @@ def write_pieces(
         .when(chance["late"] < _LATE, F.least(in_time + 1 + (chance["where"] * 2), F.lit(last)))
         .otherwise(in_time)
     ).cast("int")
-    other = (chance["where"] * 2).cast("int")
+    other = (chance["where"] * (1 if last < _FEW else 2)).cast("int")
     routed = timed.withColumn(_ROUTE, route)
     is_streamed = F.col(_ROUTE) == STREAM
     parts = [routed.withColumn(_PIECE, F.when(is_streamed, by_stream).otherwise(other))]
