@@ -1,0 +1,114 @@
+"""Two streams on one source, definitions applied beside a stream, and a clock that is stepped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.faults.processes import no_process_left, wait_for
+from tests.faults.streamed import Streamed
+from tests.spark.test_streaming import DEFINITIONS, STREAM, VIEWS, defined, line, send
+
+# What a process of its own sees as the time of day is moved by the seconds in a file. Java has its
+# own clock, so the times of commits stay right.
+STEPPED = """
+import os, pathlib, time
+right = time.time_ns
+file = pathlib.Path(os.environ["TEST_CLOCK_STEP"])
+time.time_ns = lambda: right() + int(file.read_text()) * 10**9
+"""
+
+
+@pytest.fixture
+def streamed(spark: SparkSession, tmp_path: Path) -> Iterator[Streamed]:
+    with Streamed(tmp_path, spark) as made:
+        made.draw(61, 150)
+        defined(made)
+        made.send(30)
+        yield made
+
+
+def test_a_second_stream_is_refused_and_the_first_goes_on(streamed: Streamed) -> None:
+    with streamed.streaming() as running:
+        streamed.wait_until_taken(running)
+        second = streamed.run("stream", *VIEWS)
+        assert second.code == 3, second.told
+        assert "another process is the lander of payments" in second.message
+        assert "wait for it to end, or end it" in second.message
+        # Records have a field that nobody defined; what is defined cannot change its type.
+        longer = [line(row)[:-1] + ', "colour": "red"}' for row in streamed.next_rows(30)]
+        send(streamed, "longer", longer)
+        streamed.wait_until_taken(running)
+        text = DEFINITIONS.replace("amount decimal(12,2)", "amount double")
+        streamed.define(text % {"stream": STREAM})
+        refused = streamed.run("plan")
+        assert refused.code == 2, refused.told
+        assert "source payments: its schema differs from its events table's" in refused.told
+        streamed.send(30)
+        streamed.wait_until_taken(running)
+    streamed.check()
+
+
+def change(streamed: Streamed, window: str) -> None:
+    """Change a view that is streamed, and apply it by another process."""
+    text = DEFINITIONS.replace('"sum_1d": "1d"', f'"sum_1d": "{window}"')
+    streamed.define(text % {"stream": STREAM})
+    applied = streamed.run("apply")
+    assert applied.code == 0, applied.told
+
+
+def test_definitions_that_another_applies_end_a_stream_or_it_begins_again(
+    streamed: Streamed,
+) -> None:
+    with no_process_left() as started:
+        running = streamed.start("stream", *VIEWS)
+        started.append(running)
+        streamed.wait_until_taken(running)
+        change(streamed, "2d")
+        streamed.send(30)
+        ended = running.wait()
+    assert ended.code == 3, ended.told
+    assert "the definitions of payments or its views changed while it streamed" in ended.message
+    assert "start the stream again" in ended.message
+    assert len(streamed.events("payments", "tid")) == 30
+    with streamed.streaming("--supervise") as running:
+        streamed.wait_until_taken(running)
+        change(streamed, "3d")
+        streamed.send(30)
+        wait_for(lambda: "beginning again" in running.told, "word of it")
+        streamed.wait_until_taken(running)
+    streamed.check()
+
+
+def test_a_clock_that_is_set_back_stops_publishing_and_one_ahead_does_not(
+    streamed: Streamed, tmp_path: Path
+) -> None:
+    step = tmp_path / "step"
+    (tmp_path / "sitecustomize.py").write_text(STEPPED)
+    streamed.environ = {"PYTHONPATH": str(tmp_path), "TEST_CLOCK_STEP": str(step)}
+    step.write_text("0")
+    with no_process_left() as started:
+        running = streamed.start("stream", *VIEWS)
+        started.append(running)
+        streamed.wait_until_taken(running)
+        before = streamed.all_online()
+        step.write_text("-3600")
+        streamed.send(30)
+        ended = running.wait()
+    assert ended.code == 3, ended.told
+    assert "s ahead of this machine's clock" in ended.message
+    assert "set the clock right" in ended.message
+    assert streamed.all_online() == before
+    step.write_text("86400")
+    with streamed.streaming() as running:
+        streamed.wait_until_taken(running)
+        streamed.send(30)
+        streamed.wait_until_taken(running)
+        step.write_text("0")
+        streamed.send(30)
+        streamed.wait_until_taken(running)
+    streamed.check_not_back(before)
+    streamed.check()
