@@ -87,6 +87,9 @@ class Input:
             self._folder.mkdir(parents=True, exist_ok=True)
             return records.from_folder(spark, self._folder, self._limits)
         was_read = (self._notes / "topic").exists()
+        if not was_read:  # what was landed by now may be of another topic of this name
+            landed = self._project.landings(self._source.name).newest_version()
+            notes.write(self._notes / "since", str(landed))
         self.refuse_other_topic()
         self._is_open = True
         starting = self._where_events_end() if is_new and was_read else None
@@ -153,7 +156,8 @@ class Input:
     def _where_events_end(self) -> dict[int, int] | None:
         """Give per partition the offset after the last one landed; None for nothing landed."""
         path = self._project.places.events(self._source.name)
-        landed = events.next_offsets(self._project.spark, path, self.topic)
+        since = int(self._noted("since", "0"))
+        landed = events.next_offsets(self._project.spark, path, self.topic, since)
         if landed is None:
             return None
         self.refuse_expired(landed)

@@ -147,10 +147,10 @@ class SourceStream:
         try:
             ended: bool = self._query.awaitTermination(seconds)
         except Exception as error:
+            if _LOST_RECORDS.search(str(self._failure or error)):
+                self._refuse_expired()
             if self._failure is not None:
                 raise self._failure from error
-            if _LOST_RECORDS.search(str(error)):
-                self._refuse_expired()
             raise
         return ended
 
