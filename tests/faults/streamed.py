@@ -93,12 +93,23 @@ class Streamed(Bench):
 
         def is_taken() -> bool:
             assert running.process.poll() is None, running.told
-            landings = self.project.landings("payments")
-            if sum(one.read for one in landings.all()) < len(self.sent):
+            if self.landed < len(self.sent):
                 return False
-            return all(self.published(view) == landings.newest_version() for view in VIEWS)
+            newest = self.project.landings("payments").newest_version()
+            return all(self.published(view) == newest for view in VIEWS)
 
         wait_for(is_taken, f"{len(self.sent)} records")
+
+    def refused_by(self, running: Running, landed: int) -> Ended:
+        """Wait until a stream ends, and see that it landed no more than it had."""
+        wait_for(lambda: running.process.poll() is not None or self.landed > landed, "its end")
+        assert self.landed == landed
+        return running.wait()
+
+    @property
+    def landed(self) -> int:
+        """How many records are written down as landed."""
+        return sum(one.read for one in self.project.landings("payments").all())
 
     def published(self, view: str) -> int:
         """Up to which ingest version a view is published."""

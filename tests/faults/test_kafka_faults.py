@@ -116,7 +116,7 @@ def test_records_that_were_deleted_before_they_were_read_stop_the_stream(
         streamed.send_to(20, 0, 1)
         streamed.delete_before(1, 15)
         running.continue_all()
-        ended = running.wait()
+        ended = streamed.refused_by(running, 20)
     gone = "topic deleting does not hold offsets 10 to 14 of partition 1 any more"
     assert ended.code == 3, ended.told
     assert gone in ended.document["error"]
@@ -170,7 +170,7 @@ def test_a_topic_made_anew_beside_a_stream_stops_it(streamed: FromKafka, server:
         # More than were read of the old one, so that offsets alone do not tell.
         streamed.send_to(40, 0)
         running.continue_all()
-        ended = running.wait()
+        ended = streamed.refused_by(running, 20)
     assert ended.code == 3, ended.told
     assert "topic beside was made anew" in ended.document["error"]
     assert len(streamed.events("payments", "tid")) == 20

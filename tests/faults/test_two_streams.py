@@ -69,7 +69,7 @@ def test_definitions_that_another_applies_end_a_stream_or_it_begins_again(
         streamed.wait_until_taken(running)
         change(streamed, "2d")
         streamed.send(30)
-        ended = running.wait()
+        ended = streamed.refused_by(running, 30)
     assert ended.code == 3, ended.told
     assert "the definitions of payments or its views changed while it streamed" in ended.message
     assert "start the stream again" in ended.message
