@@ -115,5 +115,5 @@ def test_an_old_write_that_arrives_after_a_newer_one_is_not_seen(linked: Linked)
     answered = linked.proxy.answered
     linked.proxy.release()
     wait_for(lambda: linked.proxy.held == 0 and linked.proxy.answered > answered, "an answer to it")
-    assert linked.bench.all_online() == newer
     linked.bench.check()
+    assert linked.bench.all_online() == newer

@@ -71,8 +71,9 @@ def test_definitions_that_another_applies_end_a_stream_or_it_begins_again(
         streamed.send(30)
         ended = streamed.refused_by(running, 30)
     assert ended.code == 3, ended.told
-    assert "the definitions of payments or its views changed while it streamed" in ended.message
-    assert "start the stream again" in ended.message
+    told = ended.document
+    assert "the definitions of payments or its views changed while it streamed" in told["error"]
+    assert "start the stream again" in told["hint"]
     assert len(streamed.events("payments", "tid")) == 30
     with streamed.streaming("--supervise") as running:
         streamed.wait_until_taken(running)
@@ -99,8 +100,8 @@ def test_a_clock_that_is_set_back_stops_publishing_and_one_ahead_does_not(
         streamed.send(30)
         ended = running.wait()
     assert ended.code == 3, ended.told
-    assert "s ahead of this machine's clock" in ended.message
-    assert "set the clock right" in ended.message
+    assert "s ahead of this machine's clock" in ended.document["error"]
+    assert "set the clock right" in ended.document["hint"]
     assert streamed.all_online() == before
     step.write_text("86400")
     with streamed.streaming() as running:
