@@ -29,11 +29,13 @@ class Streamed(Bench):
     Attributes:
         environ: What processes of it run with, beside the environment of the test.
         env: The name of their environment.
+        views: What is streamed.
         sent: The rows that were sent.
     """
 
     environ: Mapping[str, str] = {}
     env = "local"
+    views: tuple[str, ...] = VIEWS
 
     def draw(self, seed: int, count: int) -> None:
         """Make the rows that are going to be sent."""
@@ -77,7 +79,7 @@ class Streamed(Bench):
     def streaming(self, *options: str, **environ: str) -> Iterator[Running]:
         """Stream in a process, which is told to end after the body and must end well."""
         with no_process_left() as started:
-            running = self.start("stream", *VIEWS, *options, **environ)
+            running = self.start("stream", *self.views, *options, **environ)
             started.append(running)
             yield running
             running.process.terminate()
@@ -86,7 +88,7 @@ class Streamed(Bench):
 
     def take_in(self) -> Progress:
         """Stream what is there in this process, which takes a second, not ten."""
-        return streaming.stream(self.open(), VIEWS, once=True)["payments"]
+        return streaming.stream(self.open(), self.views, once=True)["payments"]
 
     def wait_until_taken(self, running: Running) -> None:
         """Wait until all that was sent is landed and published."""
@@ -96,7 +98,7 @@ class Streamed(Bench):
             if self.landed < len(self.sent):
                 return False
             newest = self.project.landings("payments").newest_version()
-            return all(self.published(view) == newest for view in VIEWS)
+            return all(self.published(view) == newest for view in self.views)
 
         wait_for(is_taken, f"{len(self.sent)} records")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.faults.processes import no_process_left, wait_for
+from tests.faults.processes import Ended, no_process_left, wait_for
 from tests.faults.streamed import Streamed
 from tests.spark.test_streaming import DEFINITIONS, STREAM, VIEWS, defined, line, send
 
@@ -52,35 +52,39 @@ def test_a_second_stream_is_refused_and_the_first_goes_on(streamed: Streamed) ->
     streamed.check()
 
 
-def change(streamed: Streamed, window: str) -> None:
-    """Change a view that is streamed, and apply it by another process."""
-    text = DEFINITIONS.replace('"sum_1d": "1d"', f'"sum_1d": "{window}"')
-    streamed.define(text % {"stream": STREAM})
-    applied = streamed.run("apply")
-    assert applied.code == 0, applied.told
+def change(streamed: Streamed, before: str, after: str) -> Ended:
+    """Change a window of a view, and apply it by another process."""
+    text = DEFINITIONS.replace(before, after) % {"stream": STREAM}
+    return streamed.define(text).run("apply")
 
 
 def test_definitions_that_another_applies_end_a_stream_or_it_begins_again(
     streamed: Streamed,
 ) -> None:
+    streamed.take_in()
+    streamed.views = ("activity",)
     with no_process_left() as started:
-        running = streamed.start("stream", *VIEWS)
+        running = streamed.start("stream", *streamed.views)
         started.append(running)
-        streamed.wait_until_taken(running)
-        change(streamed, "2d")
+        wait_for(lambda: "streaming payments" in running.told, "the stream to begin")
+        refused = change(streamed, '"mean_1h": "1h"', '"mean_1h": "2h"')
+        assert refused.code == 3, refused.told
+        assert "a stream publishes activity, whose definition changed" in refused.message
+        assert change(streamed, '"sum_1d": "1d"', '"sum_1d": "2d"').code == 0
         streamed.send(30)
         ended = streamed.refused_by(running, 30)
     assert ended.code == 3, ended.told
     told = ended.document
     assert "the definitions of payments or its views changed while it streamed" in told["error"]
     assert "start the stream again" in told["hint"]
-    assert len(streamed.events("payments", "tid")) == 30
     with streamed.streaming("--supervise") as running:
         streamed.wait_until_taken(running)
-        change(streamed, "3d")
+        assert change(streamed, '"sum_1d": "1d"', '"sum_1d": "3d"').code == 0
         streamed.send(30)
-        wait_for(lambda: "beginning again" in running.told, "word of it")
         streamed.wait_until_taken(running)
+        assert "beginning again" in running.told
+    streamed.views = VIEWS
+    streamed.take_in()
     streamed.check()
 
 
