@@ -7,6 +7,7 @@ from dataclasses import dataclass
 PRODUCT = "spark_jobs/twinlake"
 VIRTUAL = "tests/simulation"
 KERNEL = "tests/unit/kernel"
+KAFKA = "tests/faults/test_kafka_faults.py"
 
 
 @dataclass(frozen=True)
@@ -126,5 +127,26 @@ MUTANTS = (
         "if number <= self._landed_through:",
         "if False:",
         ("tests/faults/test_stream_kills.py::test_a_stream_killed_at_one_step_after_the_other",),
+    ),
+    Mutant(
+        "records that Kafka deleted before they were read are not passed over",
+        f"{PRODUCT}/lake/streams.py",
+        '.option("failOnDataLoss", "true")',
+        '.option("failOnDataLoss", "false")',
+        (f"{KAFKA}::test_records_that_were_deleted_before_they_were_read_stop_the_stream",),
+    ),
+    Mutant(
+        "a checkpoint is not older than its events",
+        f"{PRODUCT}/lake/checkpoints.py",
+        "if ends < known:",
+        "if False:",
+        ("tests/faults/test_checkpoints.py::test_an_older_copy_is_refused",),
+    ),
+    Mutant(
+        "a topic made anew beside a stream is seen before its records are landed",
+        f"{PRODUCT}/flows/stream_lander.py",
+        "            before_landing()\n",
+        "            pass\n",
+        ("tests/faults/test_kafka_faults.py::test_a_topic_made_anew_beside_a_stream_stops_it",),
     ),
 )

@@ -9,8 +9,9 @@ from twinlake.definitions.documents import Definitions
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.sources import Source
 from twinlake.definitions.times import MIN_US, Interval
-from twinlake.errors import DefinitionError, InputError
+from twinlake.errors import DefinitionError, InputError, StateError
 from twinlake.flows.project import Project, online_table, view_table
+from twinlake.flows.requests import STREAM
 from twinlake.planning.intervals import merged
 from twinlake.planning.planner import Facts, SourceFacts, ViewFacts, build_plan
 from twinlake.planning.steps import (
@@ -25,6 +26,7 @@ from twinlake.planning.steps import (
 )
 from twinlake.registry.documents import AlreadyWritten
 from twinlake.registry.inputs import InputFile
+from twinlake.registry.places import Taken
 from twinlake.registry.state import Applied, Publication
 
 
@@ -42,6 +44,7 @@ def apply(project: Project) -> Plan:
 
     Raises:
         AlreadyWritten: Somebody else applied meanwhile; the registry is theirs.
+        StateError: A stream publishes a view that has to be computed anew; nothing was done.
     """
     applied = project.registry.current()
     made = _plan(project, applied)
@@ -54,6 +57,7 @@ def apply(project: Project) -> Plan:
                 "somebody else applied while this was planned; nothing was done",
                 hint="look at `twinlake plan` again",
             )
+        _refuse_streamed(project, made)
         _check_expressions(project)
         reached("apply.begun")
         for step in made.steps:
@@ -137,6 +141,23 @@ def _check_expressions(project: Project) -> None:
     problems = expression_problems(project.spark, project.definitions.sources.values())
     if problems:
         raise DefinitionError(problems)
+
+
+def _refuse_streamed(project: Project, made: Plan) -> None:
+    """Refuse to compute anew what a stream publishes: it would be waited for, and it for us."""
+    for step in made.steps:
+        if not isinstance(step, Recompute):
+            continue
+        try:
+            with project.places.exclusively("publisher", step.view):
+                pass
+        except Taken as taken:
+            if taken.by != STREAM:
+                raise
+            raise StateError(
+                f"a stream publishes {step.view}, whose definition changed; nothing was done",
+                hint="end the stream, apply, and start it again: it goes on where it ended",
+            ) from None
 
 
 def _carry_out(project: Project, step: Step) -> None:

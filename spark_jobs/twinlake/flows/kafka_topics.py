@@ -6,7 +6,7 @@ messages that a user can act on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from twinlake.errors import EnvironmentFailure, StateError
@@ -47,32 +47,57 @@ class Topics:
                 hint="is it up? `bootstrap/stack status`; [stream] bootstrap says where it is",
             ) from error
 
-    def names(self) -> set[str]:
+    def names(self, patience_s: float = _ANSWER_S) -> set[str]:
         """Give the names of all topics.
 
         Raises:
-            EnvironmentFailure: No server answers.
+            EnvironmentFailure: No server answers in time.
         """
-        found = self._ask(lambda: self._admin().list_topics(timeout=_ANSWER_S))
+        found = self._ask(lambda: self._admin().list_topics(timeout=patience_s))
         return set(found.topics)
 
-    def identity(self, name: str) -> str:
+    def identity(self, name: str, patience_s: float = _ANSWER_S) -> str:
         """Give the id that Kafka gave a topic when it was made.
 
         Raises:
             StateError: There is no such topic.
-            EnvironmentFailure: No server answers.
+            EnvironmentFailure: No server answers in time.
         """
-        if name not in self.names():
+        if name not in self.names(patience_s):
             raise StateError(
                 f"there is no topic {name} at {self._servers}",
                 hint="it is made by whoever sends to it first; is the name right?",
             )
         from confluent_kafka import TopicCollection
 
-        asked = self._admin().describe_topics(TopicCollection([name]), request_timeout=_ANSWER_S)
+        asked = self._admin().describe_topics(TopicCollection([name]), request_timeout=patience_s)
         given = self._ask(asked[name].result).topic_id
         return f"{given.get_most_significant_bits():x}{given.get_least_significant_bits():x}"
+
+    def partitions(self, name: str) -> list[int]:
+        """Give the numbers of a topic's partitions.
+
+        Raises:
+            EnvironmentFailure: No server answers.
+        """
+        found = self._ask(lambda: self._admin().list_topics(name, timeout=_ANSWER_S))
+        return sorted(found.topics[name].partitions)
+
+    def first_offsets(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Give the oldest offset that each of some partitions still holds.
+
+        Raises:
+            EnvironmentFailure: No server answers.
+        """
+        from confluent_kafka import TopicPartition
+        from confluent_kafka.admin import OffsetSpec
+
+        oldest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        asked = self._admin().list_offsets(
+            {TopicPartition(name, one): oldest for one in partitions},
+            request_timeout=_ANSWER_S,
+        )
+        return {place.partition: self._ask(told.result).offset for place, told in asked.items()}
 
     def ensure(self, name: str) -> None:
         """Make a topic where it is not there.

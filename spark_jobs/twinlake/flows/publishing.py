@@ -187,7 +187,8 @@ def checked_write_us(project: Project, version_us: int) -> int:
     if ahead_us > _MAX_AHEAD_US:
         raise StateError(
             f"the newest commit lies {ahead_us // 1_000_000} s ahead of this machine's clock",
-            hint="set the clock right; nothing was published",
+            hint="set the clock right and run again: what was landed is kept, and published then; "
+            "where the clock was ahead when it was landed, wait until that time has come",
         )
     return version_us
 

@@ -10,7 +10,7 @@ lander left is finished before a new one goes on, by the same code that batch jo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -199,12 +199,18 @@ class SourceLander:
         """Judge rows as far as Spark does it: what ``take`` takes, of a batch or a stream."""
         return stream_batches.judging(rows, self.source, self.all_views)
 
-    def take(self, rows: DataFrame, origin: dict[str, Any]) -> Landing | None:
+    def take(
+        self,
+        rows: DataFrame,
+        origin: dict[str, Any],
+        before_landing: Callable[[], None] | None = None,
+    ) -> Landing | None:
         """Land a batch of rows and publish what it changes.
 
         Args:
             rows: What ``judging`` gave.
             origin: ``query`` and ``query_batch``: what the batch is, for its commit.
+            before_landing: Is called when all rows were read; what it raises ends the stream.
 
         Returns:
             What was landed; None where there were no rows.
@@ -214,6 +220,8 @@ class SourceLander:
         with self._timed("judge"):
             now_us = self.project.now_us()
             batch = stream_batches.judged(rows, self.source, now_us)
+        if before_landing is not None:
+            before_landing()
         return self.take_judged(batch, origin)
 
     def take_judged(self, batch: pa.Table, origin: dict[str, Any]) -> Landing | None:

@@ -5,6 +5,7 @@ Between two batches the lander carries out what others ask of it, see ``flows.re
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -28,6 +29,7 @@ from twinlake.flows.stream_lander import Progress, SourceLander
 from twinlake.flows.stream_requests import carry_out
 from twinlake.flows.stream_scoring import scored_source
 from twinlake.lake import streams
+from twinlake.lake.checkpoints import Checkpoint
 from twinlake.registry import notes
 from twinlake.registry.inbox import Inbox
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 _LOOK_S = 0.1
 # How long to wait after a failure: twice as long each time, and from the first once it ran a while.
 _FIRST_WAIT_S, _LAST_WAIT_S, _LONG_ENOUGH_S = 1.0, 60.0, 300.0
+# What Spark says where records are gone that it was to read.
+_LOST_RECORDS = re.compile(r"[Ss]ome data may have been (?:lost|missed)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class SourceStream:
         self.project = project
         self.source = source
         self._feed = Input(project, source, limits)
+        folder = project.places.stream(source.name) / "checkpoint"
+        self._checkpoint = Checkpoint(folder, self._feed.hint)
         self._inbox = Inbox(project.settings.state, source.name)
         self._after_batch = after_batch
         self._mutex = threading.Lock()
@@ -103,12 +109,14 @@ class SourceStream:
         Args:
             once: Read what is there and end.
         """
-        checkpoint = self.project.places.stream(self.source.name) / "checkpoint"
-        is_new = not (checkpoint / "offsets").is_dir()
+        checkpoint, is_new = self._checkpoint.folder, self._checkpoint.is_new
         self._name = _stream_name(checkpoint.parent, is_new=is_new)
         self._landed_through = self.project.landings(self.source.name).newest_batch(self._name)
+        if not is_new:
+            self._checkpoint.refuse_unusable(self._landed_through)
         # Judged as part of the stream's own plan, which Spark compiles once.
         frame = self._lander.judging(self._feed.open(is_new=is_new))
+        self._refuse_expired()
         writer = frame.writeStream.foreachBatch(self._on_batch).option(
             "checkpointLocation", str(checkpoint)
         )
@@ -116,6 +124,10 @@ class SourceStream:
             writer = writer.trigger(availableNow=True)
         self.project.tell(f"streaming {self.source.name} from {self._feed}")
         self._query = writer.start()
+
+    def _refuse_expired(self) -> None:
+        positions = self._checkpoint.positions(self._feed.topic, self._landed_through)
+        self._feed.refuse_expired(positions)
 
     def _on_batch(self, frame: DataFrame, number: int) -> None:
         try:
@@ -125,7 +137,7 @@ class SourceStream:
                 if number <= self._landed_through:
                     return  # landed before a restart, and published when this stream began
                 origin = {"query": self._name, "query_batch": number}
-                landed = self._lander.take(frame, origin)
+                landed = self._lander.take(frame, origin, self._feed.refuse_other_topic)
                 self._landed_through = number
             if landed is not None:
                 self.progress.lag = self._lag()
@@ -152,6 +164,8 @@ class SourceStream:
         try:
             ended: bool = self._query.awaitTermination(seconds)
         except Exception as error:
+            if _LOST_RECORDS.search(str(self._failure or error)):
+                self._refuse_expired()
             if self._failure is not None:
                 raise self._failure from error
             raise

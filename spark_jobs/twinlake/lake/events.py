@@ -117,11 +117,19 @@ def first_us(spark: SparkSession, path: Path, source: Source) -> int | None:
     return None if found is None else found.us
 
 
-def next_offsets(spark: SparkSession, path: Path, topic: str) -> dict[int, int] | None:
-    """Give per partition of a topic the offset after the last one landed; None for none."""
+def next_offsets(spark: SparkSession, path: Path, topic: str, since: int) -> dict[int, int] | None:
+    """Give per partition of a topic the offset after the last one landed; None for none.
+
+    Args:
+        spark: The session.
+        path: The events table.
+        topic: The topic.
+        since: The ingest version after which rows are of this topic, and not of one of its name.
+    """
     found = (
         tables.read(spark, path)
         .where((F.col("_origin") == topic) & F.col("_partition").isNotNull())
+        .where(F.col("_version") > since)
         .groupBy("_partition")
         .agg(F.max("_offset").alias("last"))
         .collect()

@@ -24,6 +24,8 @@ from twinlake.lake.tables import quoted
 # The record as it came, and what is told beside rows.read_files' columns.
 VALUE, PARTITION = "_value", "_partition"
 _CORRUPT = "_corrupt_record"
+# What Spark takes for the oldest record of a partition.
+EARLIEST = -2
 _WIDE = "decimal(38,18)"
 _US_IN = {"s": 1_000_000, "ms": 1_000, "us": 1}
 NUMBER_TYPES = {*INTEGER_TYPES, *FLOAT_TYPES}
@@ -59,7 +61,8 @@ def read_topic(
         spark: The session.
         topic: Its name.
         options: ``kafka.bootstrap.servers`` and others.
-        starting: The next offset by partition, for a stream without checkpoint; None: earliest.
+        starting: The next offset of every partition, for a stream without checkpoint; None:
+            earliest.
         limits: How much to take in at once.
     """
     begin = "earliest" if starting is None else json.dumps({topic: starting})
