@@ -96,7 +96,7 @@ def _due(
     project: Project, view: FeatureView, wanted: Pair, version: int | None = None
 ) -> _Due | None:
     """Find what is due up to an ingest version, the newest by default; None for nothing."""
-    landings = project.landings(view.source.name).all()
+    landings = project.landings(view.source.name).batches()
     if not landings:
         return None
     done = project.publications(view.name).all(view_fingerprint(view))

@@ -21,6 +21,8 @@ from twinlake.registry.documents import Documents
 from twinlake.registry.inputs import InputFile
 
 FORMAT = 1
+# What stands as the query of an empty batch; see ``Landing.is_marker``.
+MARKER = "marker"
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,11 @@ class Landing:
     query_batch: int | None = None
 
     @property
+    def is_marker(self) -> bool:
+        """Whether it is an empty batch, landed for its version and its time alone."""
+        return self.query == MARKER
+
+    @property
     def since_version(self) -> int:
         """The oldest ingest version that this tells of."""
         return self.version if self.first_version is None else self.first_version
@@ -172,6 +179,10 @@ class Landings:
             if not found or landing.version < found[-1].since_version:
                 found.append(landing)
         return found[::-1]
+
+    def batches(self) -> list[Landing]:
+        """Give the finished landings but for markers, which bring nothing to look at."""
+        return [landing for landing in self.all() if not landing.is_marker]
 
     def begin(self, landing: Landing) -> None:
         """Write down what is about to be committed."""
