@@ -125,7 +125,7 @@ def _differing_text(found: Any) -> str:  # noqa: ANN401 (imported when used)
     elif found.stuck_keys:
         shown = ", ".join(map(_key, found.stuck))
         text += (
-            f"\n\n{found.stuck_keys:,} keys could not be repaired, first {shown}: their rows carry "
+            f"\n\nnot repaired: {found.stuck_keys:,}, first {shown}: their rows carry "
             f"a write timestamp later than the newest commit, so nothing replaces them.\n"
             f"To do: set the clock of who wrote them right; then drop the online table "
             f"{found.table}, and `twinlake apply` and `twinlake materialize {found.view}` make it "

@@ -98,7 +98,7 @@ class Landing:
             version; counts are sums then, and the other numbers the newest batch's.
         clock_us: The newest accepted event, never later than its landing, where the batches of a
             stream are told of together.
-        query, query_batch: The stream and its batch.
+        query, query_batch: The stream and its batch; ``MARKER`` for an empty batch.
     """
 
     version: int
