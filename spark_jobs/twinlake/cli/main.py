@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from twinlake import errors
-from twinlake.cli import assertions, checks, definitions, jobs, streams
+from twinlake.cli import assertions, checks, definitions, jobs, maintenance, streams
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
 
@@ -67,6 +67,7 @@ for _command in (
     *checks.COMMANDS,
     *assertions.COMMANDS,
     *streams.COMMANDS,
+    *maintenance.COMMANDS,
 ):
     twinlake.add_command(_command)
 

@@ -68,6 +68,22 @@ def apply(project: Project) -> Plan:
     return made
 
 
+def drop_leftovers(project: Project) -> list[str]:
+    """Drop the tables that neither what is applied nor what is desired uses; give their names.
+
+    It is the part of ``apply`` that drops, alone; ``plan`` shows the same tables.
+
+    Raises:
+        Taken: Another process applies.
+    """
+    with project.places.exclusively("applier", "registry"):
+        leftovers = _leftovers(project, project.registry.current().definitions)
+        for table in leftovers:
+            project.tell(f"dropping {table}")
+            _carry_out(project, DropTables(table))
+    return leftovers
+
+
 def _plan(project: Project, applied: Applied) -> Plan:
     facts = _facts(project, applied.definitions)
     return build_plan(applied.definitions, applied.number, project.definitions, facts)

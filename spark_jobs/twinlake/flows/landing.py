@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from twinlake.crash_points import reached
 from twinlake.definitions.sources import Source
 from twinlake.definitions.times import MAX_US
@@ -15,11 +17,12 @@ from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project
 from twinlake.flows.requests import FILES, ask_stream, by_stream_or
 from twinlake.flows.validating import validate_batch
-from twinlake.lake import events, landing, rows, tables
+from twinlake.lake import events, landing, rows, stream_batches, tables
+from twinlake.lake.arrow_types import arrow_type
 from twinlake.lake.failures import LIST_DAMAGE
 from twinlake.registry.inbox import Inbox
 from twinlake.registry.inputs import InputFile
-from twinlake.registry.state import Landing
+from twinlake.registry.state import MARKER, Landing
 
 
 def land_files(
@@ -163,6 +166,39 @@ def stream_landing(metadata: Mapping[str, Any], time_us: int) -> Landing:
         query_batch=metadata["query_batch"],
         **metadata["counts"],
     )
+
+
+def land_marker(project: Project, source: Source, version: int) -> Landing:
+    """Land an empty batch: a version, and a time, that online rows can be written anew as of.
+
+    It is committed and written down like a batch of a stream, so a killed one is one that was
+    committed, or nothing.
+
+    Args:
+        project: The project; this process is the lander of the source.
+        source: The source.
+        version: The ingest version that it takes.
+    """
+    columns = events.columns(source)
+    nothing = pa.table({each.name: pa.array([], arrow_type(each.type)) for each in columns})
+    counts = dict.fromkeys(("read", "accepted", "duplicate", "quarantined"), 0)
+    metadata = {
+        "batch": f"{MARKER}-{version}",
+        "ingest_version": version,
+        "counts": {**counts, "newest_event_us": None},
+        "query": MARKER,
+        "query_batch": version,
+    }
+    commit = stream_batches.append(
+        project.spark,
+        project.places.events(source.name),
+        source,
+        nothing,
+        version=version,
+        metadata=metadata,
+        scratch=project.places.new_scratch(),
+    )
+    return project.landings(source.name).go_on(stream_landing(metadata, commit.time_us))
 
 
 def _batch(

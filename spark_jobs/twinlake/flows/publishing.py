@@ -103,7 +103,7 @@ def find_due(
         wanted: ``(start_us, end_us]``: event times to compute where they were not yet.
         version: Up to which ingest version; the newest by default.
     """
-    landings = project.landings(view.source.name).all()
+    landings = project.landings(view.source.name).batches()
     if not landings:
         return None
     done = project.publications(view.name).all(view_fingerprint(view))

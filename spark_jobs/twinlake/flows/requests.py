@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 
 # What a stream says of itself as the holder of a lock.
 STREAM = "stream"
-# What can be asked of it: to land rows, files of the source, or quarantined rows once more.
-PUSH, FILES, REPLAY = "push", "files", "replay"
+# What can be asked of it: to land rows, files of the source, quarantined rows once more, a marker.
+PUSH, FILES, REPLAY, MARK = "push", "files", "replay", "mark"
 _LOOK_S = 0.1
 # A stream takes requests between two batches.
 _PATIENCE_S = 300

@@ -24,7 +24,7 @@ from twinlake.definitions.sources import Source
 from twinlake.definitions.times import ALWAYS, MIN_US
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
-from twinlake.flows.landing import recover, stream_landing
+from twinlake.flows.landing import land_marker, recover, stream_landing
 from twinlake.flows.project import Project
 from twinlake.flows.publishing import catch_up
 from twinlake.flows.stream_publishing import NewEvents, StreamPublisher, needs_lake
@@ -236,6 +236,13 @@ class SourceLander:
         reached("streaming.written_down")
         self._publish(landing, happened)
         reached("streaming.published")
+        return landing
+
+    def mark(self) -> Landing:
+        """Land an empty batch; nothing is published, for nothing changes."""
+        self._refuse_changed_definitions()
+        landing = land_marker(self.project, self.source, self._version + 1)
+        self._version = landing.version
         return landing
 
     def _land(self, batch: pa.Table, origin: dict[str, Any]) -> tuple[Landing, pa.Table]:

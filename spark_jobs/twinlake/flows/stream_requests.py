@@ -1,4 +1,4 @@
-"""What a lander does for others: push rows, land files, replay quarantined rows."""
+"""What a lander does for others: push rows, land files, replay quarantined rows, land markers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from twinlake.errors import InputError, TwinlakeError
 from twinlake.flows.landing import land_as_lander
-from twinlake.flows.requests import FILES, PUSH, REPLAY
+from twinlake.flows.requests import FILES, MARK, PUSH, REPLAY
 from twinlake.flows.stream_lander import SourceLander
 from twinlake.lake import quarantine, stream_batches, streams
 from twinlake.lake.records import Records
@@ -44,7 +44,9 @@ def handle(lander: SourceLander, request: Request) -> Mapping[str, Any]:
             )
         lander.catch_up()
         return {"landing": None if landed is None else asdict(landed)}
-    raise InputError.unknown("request", request.kind, [PUSH, FILES, REPLAY])
+    if request.kind == MARK:
+        return {"landing": asdict(lander.mark())}
+    raise InputError.unknown("request", request.kind, [PUSH, FILES, REPLAY, MARK])
 
 
 def push(lander: SourceLander, rows: Path, name: str) -> dict[str, Any]:

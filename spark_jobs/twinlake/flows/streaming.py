@@ -217,7 +217,8 @@ class SourceStream:
             )
 
     def _newest_version(self) -> int:
-        return self.project.landings(self.source.name).newest_version()
+        batches = self.project.landings(self.source.name).batches()
+        return max((landing.version for landing in batches), default=0)
 
     def stop(self) -> None:
         """End the stream after the batch at hand; nothing is left half done."""

@@ -91,7 +91,7 @@ def validate_landed(
 
 
 def _version(project: Project, name: str, landed: int) -> int:
-    versions = [done.version for done in project.landings(name).all()]
+    versions = [done.version for done in project.landings(name).batches()]
     if not versions:
         raise StateError(
             f"nothing was landed of source {name}", hint="run `twinlake materialize` first"

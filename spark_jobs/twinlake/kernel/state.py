@@ -126,12 +126,12 @@ class Provenance:
     Attributes:
         fingerprint: Of the view's definition, 16 bytes.
         table_id: Of the events table, 16 bytes.
-        version: V, the version of the events table.
+        version: V, the version of the events table; one for all keys, or one per key.
     """
 
     fingerprint: bytes
     table_id: bytes
-    version: int
+    version: int | IntArray
 
     def __post_init__(self) -> None:
         if len(self.fingerprint) != ID_BYTES or len(self.table_id) != ID_BYTES:

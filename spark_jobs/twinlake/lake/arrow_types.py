@@ -18,6 +18,7 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("us", "UTC"),
     "binary": pa.binary(),
+    "array<string>": pa.list_(pa.string()),  # of twinlake's own tables
 }
 
 

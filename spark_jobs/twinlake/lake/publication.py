@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.crash_points import reached
@@ -52,9 +52,22 @@ class Folding:
 
 
 def online_rows(
-    spark: SparkSession, path: Path, view: FeatureView, folding: Folding, parts: int
+    spark: SparkSession,
+    path: Path,
+    view: FeatureView,
+    folding: Folding,
+    parts: int,
+    touched: DataFrame | None = None,
 ) -> DataFrame:
     """Fold the events of touched keys into one row per key.
+
+    Args:
+        spark: The session.
+        path: The events table.
+        view: The view.
+        folding: What to fold, and as what.
+        parts: Into how many parts to cut the keys.
+        touched: The keys; without them, those with events after ``folding.after_version``.
 
     Returns:
         Join keys, features (timestamps as microseconds), ``event_us``, ``known_us``,
@@ -65,23 +78,28 @@ def online_rows(
     frame = events.accepted(spark, path, view.source, folding.version)
     for key in keys:
         frame = frame.where(F.col(key).isNotNull())
-    if folding.after_version:
+    if touched is None and folding.after_version:
         touched = frame.where(F.col("_version") > folding.after_version).select(*keys).distinct()
+    if touched is not None:
         frame = frame.join(touched, keys, "left_semi")
-    narrow = frame.select(
-        *keys,
-        F.unix_micros("_event_timestamp").alias("event_us"),
-        F.unix_micros("_known_timestamp").alias("known_us"),
-        F.col("_hash_a").alias("hash_a"),
-        F.col("_hash_b").alias("hash_b"),
-        *(F.col(tables.quoted(name)).alias(PREFIX + name) for name in needed_columns(view)),
-    )
+    narrow = frame.select(*keys, *folded_columns(view))
 
     def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         reached("worker.online_rows")
         return fold_part(batches, shape, folding)
 
     return narrow.repartition(parts, *keys).mapInArrow(of_part, _schema(view))
+
+
+def folded_columns(view: FeatureView) -> list[Column]:
+    """Give what ``fold_keys`` takes of an event beside its key."""
+    return [
+        F.unix_micros("_event_timestamp").alias("event_us"),
+        F.unix_micros("_known_timestamp").alias("known_us"),
+        F.col("_hash_a").alias("hash_a"),
+        F.col("_hash_b").alias("hash_b"),
+        *(F.col(tables.quoted(name)).alias(PREFIX + name) for name in needed_columns(view)),
+    ]
 
 
 def _schema(view: FeatureView) -> str:
@@ -104,6 +122,30 @@ def fold_part(
     if table is None:
         return
     codes, count = arrays.key_codes(table, shape.keys)
+    provenance = Provenance(folding.fingerprint, folding.table_id, folding.version)
+    folded = fold_keys(table, codes, count, shape, provenance, folding.version_us)
+    # Few rows at a time: states weigh kilobytes each.
+    yield from folded.to_batches(max_chunksize=2_000)
+
+
+def fold_keys(
+    table: pa.Table,
+    codes: arrays.IntArray,
+    count: int,
+    shape: ViewShape,
+    provenance: Provenance,
+    version_us: int | arrays.IntArray,
+) -> pa.Table:
+    """Fold events into one row per key, in the order of the keys' codes.
+
+    Args:
+        table: The events: keys and ``folded_columns``.
+        codes: The code of each event's key.
+        count: How many codes there are; each has an event.
+        shape: What the view computes.
+        provenance: What the rows are a function of beside their events.
+        version_us: When the version was committed; one for all keys, or one per key.
+    """
     held = {name: PREFIX + name for name in shape.columns}
     happened, table = arrays.sorted_events(table, codes, count, held)
     keys = np.arange(count, dtype=np.int64)
@@ -113,7 +155,7 @@ def fold_part(
     newest_us = happened.event_us[ends - 1]
     found = vectors(happened, table, Queries(keys, newest_us, known_by_us), shape, PREFIX)
     # From the newest event on reads are exact, law 4; what is known later comes in singly.
-    exact_from_us = np.minimum(newest_us, folding.version_us)
+    exact_from_us = np.minimum(newest_us, version_us)
     # Of the rows that the state holds, so that whoever goes on from the state says the same.
     until = valid_until_us(
         within_bound(happened, exact_from_us, shape.most_rows),
@@ -122,12 +164,7 @@ def fold_part(
         shape.hop_us,
         shape.ttl_us,
     )
-    states = fold(
-        happened,
-        exact_from_us,
-        shape.state,
-        Provenance(folding.fingerprint, folding.table_id, folding.version),
-    )
+    states = fold(happened, exact_from_us, shape.state, provenance)
     first = pa.array(starts)
     out = [arrays.chunk(table, name).take(first) for name in shape.keys]
     for feature, column in zip(shape.features, found.columns, strict=True):
@@ -135,8 +172,7 @@ def fold_part(
     out += [pa.array(newest_us), pa.array(happened.known_us[ends - 1])]
     out += [pa.array(until, mask=until == NEVER_US), pa.array(states, pa.binary())]
     names = [*shape.keys, *(feature.name for feature in shape.features), *_SYSTEM]
-    # Few rows at a time: states weigh kilobytes each.
-    yield from pa.Table.from_arrays(out, names).to_batches(max_chunksize=2_000)
+    return pa.Table.from_arrays(out, names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from twinlake.registry.documents import Documents
 from twinlake.registry.inputs import InputFile
 
 FORMAT = 1
+# What stands as the query of an empty batch; see ``Landing.is_marker``.
+MARKER = "marker"
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Landing:
             version; counts are sums then, and the other numbers the newest batch's.
         clock_us: The newest accepted event, never later than its landing, where the batches of a
             stream are told of together.
-        query, query_batch: The stream and its batch.
+        query, query_batch: The stream and its batch; ``MARKER`` for an empty batch.
     """
 
     version: int
@@ -114,6 +116,11 @@ class Landing:
     clock_us: int | None = None
     query: str | None = None
     query_batch: int | None = None
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether it is an empty batch, landed for its version and its time alone."""
+        return self.query == MARKER
 
     @property
     def since_version(self) -> int:
@@ -172,6 +179,10 @@ class Landings:
             if not found or landing.version < found[-1].since_version:
                 found.append(landing)
         return found[::-1]
+
+    def batches(self) -> list[Landing]:
+        """Give the finished landings but for markers, which bring nothing to look at."""
+        return [landing for landing in self.all() if not landing.is_marker]
 
     def begin(self, landing: Landing) -> None:
         """Write down what is about to be committed."""

@@ -23,7 +23,7 @@ PROGRAM = Path(sys.executable).parent / "twinlake"
 VERBS = {
     "init", "plan", "apply", "ls", "show", "materialize", "materialize-incremental",
     "backfill", "stream", "score", "push", "quarantine", "training-set", "train", "get", "parity",
-    "doctor", "validate", "leak-check",
+    "doctor", "validate", "leak-check", "maintain",
 }  # fmt: skip
 
 
