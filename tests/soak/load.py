@@ -51,10 +51,8 @@ class Load(threading.Thread):
         self._chance = chance
         self._stop_asked = threading.Event()
         self._number = 0
-        made = AdminClient({"bootstrap.servers": servers}).create_topics(
-            [NewTopic(TOPIC, num_partitions=PARTITIONS, replication_factor=1)]
-        )
-        made[TOPIC].result(60)
+        admin = AdminClient({"bootstrap.servers": servers})  # must outlive what it is asked
+        admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(_FLUSH_S)
         self._producer = Producer(
             {
                 "bootstrap.servers": servers,
