@@ -34,7 +34,7 @@ LINT: dict[str, list[str | Path]] = {
 FOLDERS = {
     "unit": ("tests/unit", "tests/arch", "tests/conformance", "tests/simulation"),
     "spark": ("tests/spark",),
-    "stack": ("tests/stack", "tests/conformance", "tests/soak"),
+    "stack": ("tests/stack", "tests/conformance"),
     "faults": ("tests/faults",),
     "soak": ("tests/soak",),
     "notebooks": ("tests/notebooks",),

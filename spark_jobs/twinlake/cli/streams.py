@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -123,30 +123,8 @@ def run(
     stopped = threading.Event()
     kinds = (signal.SIGTERM, signal.SIGINT)
     before = {kind: signal.signal(kind, lambda *_: stopped.set()) for kind in kinds}
-
-    metrics = None
-    if options.metrics_port is not None:
-        from twinlake.flows.stream_metrics import StreamMetrics
-
-        metrics = StreamMetrics()
-        context.tell(f"metrics: http://127.0.0.1:{metrics.serve(options.metrics_port)}/metrics")
-
     ends = ExitStack()
-    live = None
-    if sys.stderr.isatty():
-        from twinlake.cli.live_view import LiveView
-
-        live = LiveView()
-        ends.enter_context(live.screen)
-
-    def told(name: str, progress: Any) -> None:  # noqa: ANN401
-        if metrics is not None:
-            metrics.note(name, progress)
-        if live is not None:
-            live.note(name, progress)
-        else:
-            context.tell(batch_text(name, progress))
-
+    told = _teller(context, options.metrics_port, ends)
     how = streaming.supervised if options.supervise else streaming.stream
     try:
         return how(
@@ -163,6 +141,34 @@ def run(
         ends.close()
         for kind, handler in before.items():
             signal.signal(kind, handler)
+
+
+def _teller(
+    context: Context, metrics_port: int | None, ends: ExitStack
+) -> Callable[[str, Any], None]:
+    """Make what tells of a batch: to Prometheus, to a terminal, or line by line."""
+    metrics = None
+    if metrics_port is not None:
+        from twinlake.flows.stream_metrics import StreamMetrics
+
+        metrics = StreamMetrics()
+        context.tell(f"metrics: http://127.0.0.1:{metrics.serve(metrics_port)}/metrics")
+    live = None
+    if sys.stderr.isatty():
+        from twinlake.cli.live_view import LiveView
+
+        live = LiveView()
+        ends.enter_context(live.screen)
+
+    def told(name: str, progress: Any) -> None:  # noqa: ANN401 (imported when used)
+        if metrics is not None:
+            metrics.note(name, progress)
+        if live is not None:
+            live.note(name, progress)
+        else:
+            context.tell(batch_text(name, progress))
+
+    return told
 
 
 def _seconds(option: str, duration: str | None) -> float | None:

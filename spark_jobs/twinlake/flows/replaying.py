@@ -23,7 +23,7 @@ from twinlake.definitions.documents import Definitions
 from twinlake.definitions.expectations import Expectation
 from twinlake.definitions.resolution import view_features
 from twinlake.definitions.sources import DeltaTable, Files, Source
-from twinlake.definitions.times import format_instant
+from twinlake.definitions.times import DAY_US, format_instant
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
 from twinlake.flows import applying, materializing, pushing
@@ -36,6 +36,7 @@ DEFAULT_EVENTS, DEFAULT_BATCHES, DEFAULT_RESTARTS = 1_000_000, 50, 20
 # Where a stream is killed; that of scores is reached only where a model scores.
 POINTS = tuple(n for n in NAMES if n.startswith("streaming.") and n != "streaming.scored")
 _HELD_BACK = 5
+_FAR_AHEAD_US = 3650 * DAY_US
 _TRIES = 5
 
 
@@ -194,7 +195,8 @@ class _Replay:
             self.project.tell(f"replay of {name}: writing {batches} batches")
             cuts = sorted(self.chance.random() for _ in range(batches - 1))
             pieces = self.folder / "pieces" / name
-            replay_workload.write_pieces(frame, source, pieces, cuts, self.done.seed)
+            ahead_us = self.project.now_us() + _FAR_AHEAD_US
+            replay_workload.write_pieces(frame, source, pieces, cuts, self.done.seed, ahead_us)
             for piece in replay_workload.pieces(pieces, replay_workload.STREAM):
                 replay_workload.append_piece(spark, piece, self._sent(name))
 

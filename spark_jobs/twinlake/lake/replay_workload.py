@@ -26,7 +26,6 @@ _LATE, _MUCH_LATE, _TWICE, _AHEAD = 0.2, 0.02, 0.02, 0.002
 # What is decided for each row, each by a hash of its own.
 _CHANCES = ("way", "late", "where", "again", "again where", "ahead")
 _FEW = 10
-_FAR_AHEAD = "INTERVAL 3650 DAYS"
 
 
 def chosen(
@@ -48,7 +47,12 @@ def chosen(
 
 
 def write_pieces(
-    frame: DataFrame, source: Source, folder: Path, cuts: Sequence[float], seed: int
+    frame: DataFrame,
+    source: Source,
+    folder: Path,
+    cuts: Sequence[float],
+    seed: int,
+    ahead_us: int,
 ) -> None:
     """Write rows as ``folder/replay_route=WAY/replay_piece=N/*.parquet``.
 
@@ -63,6 +67,7 @@ def write_pieces(
         folder: Where to.
         cuts: Where the pieces of the stream end, as shares of the rows, ascending.
         seed: Makes another order.
+        ahead_us: The event timestamp of those far ahead of time.
     """
     place = ("_version", "_row")
     chance = {what: _uniform(seed + step, *place) for step, what in enumerate(_CHANCES, 1)}
@@ -91,7 +96,7 @@ def write_pieces(
     parts.append(of_stream.where(chance["again"] < _TWICE).withColumn(_PIECE, again))
     if source.event_timestamp in raw_columns(source):
         ahead = of_stream.where(chance["ahead"] < _AHEAD).withColumn(_PIECE, in_time)
-        later = F.current_timestamp() + F.expr(_FAR_AHEAD)
+        later = F.timestamp_micros(F.lit(ahead_us))
         parts.append(ahead.withColumn(source.event_timestamp, later))
     names = [tables.quoted(name) for name in raw_columns(source)]
     written = reduce(DataFrame.unionAll, [part.select(*names, _ROUTE, _PIECE) for part in parts])

@@ -30,6 +30,8 @@ def test_every_stream_has_a_column_and_every_number_a_line() -> None:
         late=21,
         below_horizon=4,
         lag=9_876,
+        parity_compared=5_432,
+        parity_mismatching=1,
         validations=1,
         expectations_failed=8,
         batch_s={"judge": 0.25, "land": 0.5},
@@ -59,5 +61,6 @@ def test_every_stream_has_a_column_and_every_number_a_line() -> None:
         "feature rows": ("11,001", "0"),
         "online rows": ("77 (3 retries)", "0 (0 retries)"),
         "scored": ("11,999 (1,011 positive)", "0 (0 positive)"),
+        "served cells recomputed": ("5,432 (1 differ)", "0 (0 differ)"),
         "expectations that fail": ("8", "-"),
     }
