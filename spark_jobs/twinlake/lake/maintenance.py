@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from delta.exceptions import DeltaConcurrentModificationException
+from delta.exceptions import (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentTransactionException,
+    ConcurrentWriteException,
+    DeltaConcurrentModificationException,
+)
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -19,6 +26,17 @@ from twinlake.lake.failures import innermost, is_of_the_machine
 
 # Delta's own setting, by which its users say that nothing else uses a table.
 RETENTION_CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
+# What the first of them stands for in Java; in Python none is a kind of another.
+_CONFLICTS = (
+    DeltaConcurrentModificationException,
+    ConcurrentWriteException,
+    ConcurrentAppendException,
+    ConcurrentDeleteReadException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentTransactionException,
+)
+# A VACUUM lists files by as many tasks as this, 10,000 by default, however few there are.
+_LISTING = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 _TRIES = 3
 _LOOKED_BACK = 20
 
@@ -47,7 +65,7 @@ def optimize(spark: SparkSession, path: Path) -> Optimized:
     for _ in range(_TRIES):
         try:
             (done,) = apart.sql(f"OPTIMIZE {tables.at(path)}").select("metrics.*").collect()
-        except DeltaConcurrentModificationException:
+        except _CONFLICTS:
             continue  # who appends is no conflict; who rewrites or deletes is, and is done by now
         files = apart.sql(f"DESCRIBE DETAIL {tables.at(path)}").select("numFiles").collect()
         return Optimized(done.numFilesRemoved, done.numFilesAdded, files[0].numFiles)
@@ -65,6 +83,7 @@ def vacuum(spark: SparkSession, path: Path, days: int) -> int:
     """
     apart = spark.newSession()
     apart.conf.set(RETENTION_CHECK, str(is_retention_checked(spark)).lower())
+    apart.conf.set(_LISTING, str(4 * spark.sparkContext.defaultParallelism))
     before = _newest(apart, path)
     try:
         apart.sql(f"VACUUM {tables.at(path)} RETAIN {days * 24} HOURS").collect()
