@@ -106,3 +106,10 @@ def parse_sources(values: Sequence[str]) -> dict[str, Path]:
 def is_debugging() -> bool:
     """Tell whether the user wants to see tracebacks."""
     return os.environ.get("TWINLAKE_DEBUG", "") not in {"", "0"}
+
+
+def with_options(command: Any, options: Sequence[Any]) -> Any:  # noqa: ANN401 (click's decorators are untyped functions)
+    """Add options to a command, in the order in which its help lists them."""
+    for option in reversed(options):
+        command = option(command)
+    return command

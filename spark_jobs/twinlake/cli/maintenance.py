@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from twinlake.cli.context import Context, json_option, pass_context
+from twinlake.cli.context import Context, json_option, pass_context, with_options
 from twinlake.cli.layout import table
 
 MAX_SHOWN = 10
@@ -26,9 +26,7 @@ def maintain_options(command: Any) -> Any:  # noqa: ANN401 (click's decorators a
         ),
         click.option("--drop-old", is_flag=True, help="Drop tables that no applied view uses."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 @click.command()

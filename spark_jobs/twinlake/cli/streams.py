@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from twinlake.cli.context import Context, json_option, pass_context
+from twinlake.cli.context import Context, json_option, pass_context, with_options
 from twinlake.cli.layout import table
 from twinlake.definitions.times import parse_duration_us
 from twinlake.errors import InputError
@@ -46,9 +46,7 @@ def stream_options(command: Any) -> Any:  # noqa: ANN401 (click's decorators are
             help="Recompute some served keys from their events this often, such as 1m.",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 @click.command()

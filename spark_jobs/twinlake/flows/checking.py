@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,9 @@ from twinlake.lake import arrow_types, comparison
 from twinlake.online.reader import has_valid_columns, serve
 from twinlake.planning.intervals import merged
 from twinlake.registry.state import Publication
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 _KEYS_PER_ROUND = 1_000
 _EVENTS_SHOWN = 20
@@ -166,13 +169,8 @@ def _check_view(
         version=done[-1].events_version,
         covered=merged((p.start_us, p.end_us) for p in done) if offline else (),
     )
-
-    def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return compare(batches, wanted)
-
     accepted = sum(landing.accepted for landing in project.landings(view.source.name).all())
-    reports = comparison.run(frame, wanted.keys, 2 * accepted, of_part, REPORT_SCHEMA)
-    add_up(verdict, view, reports)
+    compare_sides(verdict, view, frame, wanted, 2 * accepted)
     verdict.keys = max(verdict.keys, count)
     served_file.unlink(missing_ok=True)
 
@@ -296,9 +294,15 @@ def _unknown_keys(project: Project, view: FeatureView, version: int) -> list[dic
     ]
 
 
-def add_up(verdict: Verdict, view: FeatureView, reports: Sequence[dict[str, Any]]) -> None:
-    """Add the reports of a comparison's parts to a verdict."""
-    for report in reports:
+def compare_sides(
+    verdict: Verdict, view: FeatureView, frame: DataFrame, wanted: Comparison, rows: int
+) -> None:
+    """Compare what ``comparison.sides`` gave, about so many rows, and add it to a verdict."""
+
+    def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return compare(batches, wanted)
+
+    for report in comparison.run(frame, wanted.keys, rows, of_part, REPORT_SCHEMA):
         if report["key"] is not None:
             verdict.differences.append(
                 Difference(

@@ -8,16 +8,22 @@ are read, so a check takes as long after a year as after a day.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twinlake.assurance.comparison import REPORT_SCHEMA, Comparison, compare
+from twinlake.assurance.comparison import Comparison
 from twinlake.definitions.views import FeatureView
-from twinlake.flows.checking import Verdict, add_up, compared_shape, served_rows, served_schema
+from twinlake.flows.checking import (
+    Verdict,
+    compare_sides,
+    compared_shape,
+    served_rows,
+    served_schema,
+)
 from twinlake.flows.project import Project, view_table
 from twinlake.flows.reading import clock_reading
 from twinlake.kernel.views import ViewShape
@@ -98,10 +104,6 @@ class LiveCheck:
             version=max(row["version"] for row in sample.rows),
             covered=(),
         )
-
-        def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            return compare(batches, wanted)
-
-        add_up(verdict, view, comparison.run(frame, wanted.keys, 0, of_part, REPORT_SCHEMA))
+        compare_sides(verdict, view, frame, wanted, 0)
         verdict.keys += len(sample.rows)
         file.unlink(missing_ok=True)

@@ -131,7 +131,7 @@ def events_behind(
 
 def run(
     frame: DataFrame, keys: Sequence[str], rows: int, compare: Compare, schema: str
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Compare part by part, all rows of a key together, and gather the reports.
 
     Reports are a few totals and at most some dozen differences a part.
