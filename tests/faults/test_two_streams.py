@@ -46,9 +46,28 @@ def test_a_second_stream_is_refused_and_the_first_goes_on(streamed: Streamed) ->
         streamed.define(text % {"stream": STREAM})
         refused = streamed.run("plan")
         assert refused.code == 2, refused.told
-        assert "source payments: its schema differs from its events table's" in refused.told
+        assert "column amount is decimal(12,2) in its events table, not double" in refused.told
         streamed.send(30)
         streamed.wait_until_taken(running)
+    streamed.check()
+
+
+def test_a_column_is_added_beside_a_stream_which_reads_it_from_then_on(
+    streamed: Streamed,
+) -> None:
+    with streamed.streaming() as running:
+        streamed.wait_until_taken(running)
+        text = DEFINITIONS.replace("tid string,", "tid string, colour string,")
+        applied = streamed.define(text % {"stream": STREAM}).run("apply")
+        assert applied.code == 0, applied.told
+        longer = [line(row)[:-1] + ', "colour": "red"}' for row in streamed.next_rows(30)]
+        send(streamed, "longer", longer)
+        streamed.wait_until_taken(running)
+        assert "further columns: colour; reading them from here on" in running.told
+        streamed.send(30)
+        streamed.wait_until_taken(running)
+    rows = streamed.events("payments", "colour")
+    assert sorted(row["colour"] or "" for row in rows) == [""] * 60 + ["red"] * 30
     streamed.check()
 
 

@@ -7,16 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.spark import meters
 from tests.spark.benches import IMPORTS, Bench
 from tests.spark.oracle import Feature, View
 from twinlake.definitions.times import DAY_US, MAX_US, MIN_US, Interval
-from twinlake.errors import DefinitionError, StateError
-from twinlake.flows import applying
+from twinlake.definitions.types import Field
+from twinlake.errors import DefinitionError, InputError, StateError
+from twinlake.flows import applying, checking
 from twinlake.flows.project import Project, view_table
 from twinlake.planning.steps import (
+    AddColumns,
     CreateEventsTable,
     CreateViewTables,
     DropTables,
@@ -92,10 +95,47 @@ def test_a_changed_text_changes_no_table(bench: Bench) -> None:
     assert (bench.delta_versions(), bench.write_times(), tables(bench)) == kept
 
 
+def test_a_further_column_rewrites_nothing_and_known_rows_stay_known(bench: Bench) -> None:
+    rows = meters.rows_of(range(5))
+    bench.define(meters.DEFINITIONS).apply().put("1", rows, meters.SCHEMA)
+    bench.materialize()
+    path = bench.project.places.events("daily")
+    files = set(path.rglob("*.parquet"))
+    kept = meters.stored_rows(bench), bench.write_times(), tables(bench)
+
+    wider = meters.DEFINITIONS.replace("id bigint,", "tariff string, id bigint,")
+    bench.define(wider)
+    added = AddColumns("daily", (Field("tariff", "string"),))
+    assert applying.apply(bench.project).steps == (Register("source", "daily", False, True), added)
+    assert set(path.rglob("*.parquet")) == files
+    assert applying.plan(bench.project).steps == ()
+
+    schema = meters.SCHEMA.append(pa.field("tariff", pa.string()))
+    later = meters.rows_of(range(5, 7))
+    bench.put("2", [{**row, "tariff": "low"} for row in later], schema)
+    with pytest.raises(InputError, match=r"1\.parquet has no column tariff"):
+        bench.materialize()
+    bench.define(wider.replace('Files("in")', 'Files("in", may_lack=["tariff"])')).apply()
+    bench.materialize()
+    # Known rows come once more: as they were, and with something in the new column.
+    bench.put("3", [dict(rows[0]), {**rows[1], "tariff": "high"}], schema)
+    bench.materialize()
+    assert meters.stored_rows(bench) == meters.oracle_rows([*rows, *later])
+    assert (meters.stored_rows(bench) >= kept[0], tables(bench)) == (True, kept[2])
+    found = bench.events("daily", "id", "tariff", "_verdict", "_batch")
+    assert {(row["tariff"], row["_verdict"]) for row in found} == {
+        (None, "accepted"), ("low", "accepted"), (None, "duplicate"), ("high", "quarantined")
+    }  # fmt: skip
+    again = [row["id"] for row in found if row["_verdict"] != "accepted"]
+    assert sorted(again) == sorted(row["id"] for row in rows[:2])
+    views = list(bench.project.applied().definitions.views.values())
+    assert checking.check_parity(bench.project, views, None).mismatches == 0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("kwh double", "kwh double, more int", "schema"),
+        ("kwh double", "kwh float", "kwh"),
         ('event_id="id"', 'event_id="meter"', "event_id"),
         ('event_timestamp="at"', 'event_timestamp="at", known="at"', "known"),
     ],

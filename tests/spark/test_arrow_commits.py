@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from delta.exceptions import ConcurrentTransactionException
+from delta.exceptions import ConcurrentTransactionException, MetadataChangedException
 from pyspark.sql import SparkSession
 
 from twinlake.definitions.types import Field
+from twinlake.errors import StateError
 from twinlake.lake import arrow_commits, tables
 from twinlake.lake.arrow_types import arrow_type
 
@@ -149,6 +150,30 @@ def test_of_two_that_commit_one_number_at_once_one_does(
         append(spark, path, made(), 2)
     assert tables.last_commit(spark, path).version == 2
     assert tables.read(spark, path).count() == 2 * len(TIMES)
+
+
+def test_a_table_that_gets_further_columns_meanwhile_is_appended_to(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = table(spark, tmp_path / "table")
+    commit = arrow_commits._commit
+    wider = [*COLUMNS, Field("colour", "string")]
+
+    def late(*told: Any) -> int:
+        monkeypatch.undo()
+        tables.add_columns(spark, path, wider)
+        return commit(*told)
+
+    monkeypatch.setattr(arrow_commits, "_commit", late)
+    with pytest.raises(MetadataChangedException):
+        append(spark, path, made(), 1)
+    monkeypatch.setattr(arrow_commits, "_commit", late)
+    assert tables.beside_new_columns(lambda: append(spark, path, made(), 1)) == 2
+    assert tables.read(spark, path).where("colour IS NULL").count() == len(TIMES)
+    tables.add_columns(spark, path, wider)
+    assert tables.last_commit(spark, path).version == 2
+    with pytest.raises(StateError, match="other columns than defined: colour"):
+        tables.add_columns(spark, path, [*COLUMNS, Field("colour", "int")])
 
 
 @pytest.mark.parametrize("is_known", [True, False])

@@ -351,6 +351,33 @@ def test_other_definitions_stop_the_stream_before_it_writes(bench: Bench) -> Non
     assert stream(bench, *VIEWS).read == len(rows) - 10
 
 
+def test_a_further_column_is_read_from_the_next_batch_on(bench: Bench) -> None:
+    defined(bench)
+    rows = payments(random.Random(13), 60)
+    send(bench, "0", map(line, rows[:20]))
+    # A record may have a field before anybody asks for it.
+    send(bench, "1", [line(row)[:-1] + ', "colour": "red"}' for row in rows[20:40]])
+    send(bench, "2", [line(row)[:-1] + ', "colour": "blue"}' for row in rows[40:]])
+    batches = []
+
+    def widen(name: str, progress: stream_lander.Progress) -> None:
+        batches.append((progress.batches, progress.read))
+        if progress.batches == 2:
+            text = (bench.root / "features.py").read_text()
+            bench.define(text.replace("tid string,", "tid string, colour string,")).apply()
+
+    done = stream(bench, *VIEWS, files=1, after_batch=widen)
+    assert batches == [(1, 20), (2, 40), (3, len(rows))]
+    assert (done.batches, done.read) == (3, len(rows))
+    found = bench.events("payments", "colour")
+    assert Counter(row["colour"] for row in found) == {None: 40, "blue": len(rows) - 40}
+    # Records that were landed before are known again, also where they have the new field as null.
+    send(bench, "3", [line(row)[:-1] + ', "colour": null}' for row in rows[:20]])
+    assert stream(bench, *VIEWS).duplicate == 20
+    views = list(bench.project.applied().definitions.views.values())
+    assert checking.check_parity(bench.project, views, None).mismatches == 0
+
+
 def test_a_view_without_stream_is_refused_by_name(bench: Bench) -> None:
     bench.define(
         DEFINITIONS.replace('publish="stream", ', "").replace("stream=%(stream)s, ", "")

@@ -132,7 +132,7 @@ def _source_problems(source: Source) -> Iterator[Problem]:
         names = [field.name for field in fields] + list(source.with_columns)
         yield from _column_name_problems(place, names)
         yield from _source_column_problems(source, place)
-        yield from _other_name_problems(source, place, names)
+        yield from _file_column_problems(source, place, names)
         for expectation in source.expectations:
             yield from expectation_problems(expectation, place, all_columns(source))
     yield from _try(
@@ -152,7 +152,11 @@ def _source_problems(source: Source) -> Iterator[Problem]:
         )
 
 
-def _other_name_problems(source: Source, place: str, names: list[str]) -> Iterator[Problem]:
+def _file_column_problems(source: Source, place: str, names: list[str]) -> Iterator[Problem]:
+    for column in source.batch.may_lack if source.batch else ():
+        if column not in names or column in source.with_columns:
+            where = f"{place}, may_lack {column}"
+            yield Problem(where, f"the schema has no column {column!r}", f"columns: {names}")
     others = source.batch.also_named if source.batch else {}
     for column, other in others.items():
         where = f"{place}, also_named {column}"

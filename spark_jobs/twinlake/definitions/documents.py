@@ -111,9 +111,13 @@ def _read_stream(item: Mapping[str, Any]) -> Kafka | DeltaTable:
 
 
 def _files_document(files: Files) -> dict[str, Any]:
-    document = {"path": files.path, "format": files.format}
+    document: dict[str, Any] = {"path": files.path, "format": files.format}
     # Left out where there is none, so that documents of older registries compare as equal.
-    return document | ({"also_named": dict(files.also_named)} if files.also_named else {})
+    if files.also_named:
+        document["also_named"] = dict(files.also_named)
+    if files.may_lack:
+        document["may_lack"] = list(files.may_lack)
+    return document
 
 
 def _read_source(item: Mapping[str, Any]) -> Source:

@@ -21,11 +21,14 @@ class Files:
             may have the other format.
         also_named: Column to the name that it may have in a file instead: a file that has no column
             of its own name is read by this one. No part of the meaning.
+        may_lack: Columns that files from before the column was added do not have; their rows hold
+            nothing there. A file without a column that is not listed is refused.
     """
 
     path: str
     format: str = "parquet"
     also_named: Mapping[str, str] = field(default_factory=dict)
+    may_lack: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from twinlake.flows.requests import STREAM
 from twinlake.planning.intervals import merged
 from twinlake.planning.planner import Facts, SourceFacts, ViewFacts, build_plan
 from twinlake.planning.steps import (
+    AddColumns,
     CreateEventsTable,
     CreateViewTables,
     DropTables,
@@ -183,6 +184,9 @@ def _carry_out(project: Project, step: Step) -> None:
     match step:
         case CreateEventsTable(name):
             events.create(project.spark, project.places.events(name), definitions.sources[name])
+        case AddColumns(name, _):
+            path = project.places.events(name)
+            events.add_columns(project.spark, path, definitions.sources[name])
         case CreateViewTables(name, table):
             view = definitions.views[name]
             path = project.places.view(table)

@@ -22,6 +22,7 @@ from twinlake.crash_points import reached
 from twinlake.definitions.fingerprints import source_fingerprint, view_fingerprint
 from twinlake.definitions.sources import Source
 from twinlake.definitions.times import ALWAYS, MIN_US
+from twinlake.definitions.types import Field
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
 from twinlake.flows.landing import land_marker, recover, stream_landing
@@ -32,6 +33,7 @@ from twinlake.flows.stream_scoring import Scored, StreamScorer, extra_columns
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import stream_batches, stream_memory, tables
 from twinlake.lake.recent import RecentEvents
+from twinlake.planning.planner import added_columns, widens
 from twinlake.registry.state import Landing
 
 if TYPE_CHECKING:
@@ -98,6 +100,22 @@ class Progress:
             del self.readable_us[next(iter(self.readable_us))]
 
 
+class ColumnsAddedError(StateError):
+    """A source got further columns while its rows were landed; what is landed holds nothing there.
+
+    Args:
+        source: The source as it is applied now.
+        columns: Those that are new.
+    """
+
+    def __init__(self, source: Source, columns: Sequence[Field]) -> None:
+        names = ", ".join(column.name for column in columns)
+        super().__init__(
+            f"the definitions of {source.name} have further columns: {names}",
+            hint="run it again: it goes on where it ended, and reads them",
+        )
+
+
 class SourceLander:
     """The lander of a source, and the publisher of some of its views, until it is closed.
 
@@ -107,6 +125,7 @@ class SourceLander:
         views: The views to publish.
         by: What others are told who want to land too.
         models: The models that score the source's events, each with the topic of its predictions.
+        progress: What was done before, to go on counting from.
 
     Raises:
         StateError: Another process lands the source or publishes one of the views.
@@ -119,10 +138,11 @@ class SourceLander:
         views: Sequence[FeatureView],
         by: str,
         models: Mapping[str, str | None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.project = project
         self.source = source
-        self.progress = Progress()
+        self.progress = progress or Progress()
         self._path = project.places.events(source.name)
         applied = project.applied()
         self._registry_number = applied.number
@@ -339,11 +359,15 @@ class SourceLander:
         if number == self._registry_number:
             return
         now = self.project.applied().definitions
-        same = source_fingerprint(now.sources[self.source.name]) == source_fingerprint(self.source)
+        source = now.sources[self.source.name]
+        same_source = source_fingerprint(source) == source_fingerprint(self.source)
+        same_views = True
         for view in self.all_views:
             there = now.views.get(view.name)
-            same &= there is not None and view_fingerprint(there) == view_fingerprint(view)
-        if not same:
+            same_views &= there is not None and view_fingerprint(there) == view_fingerprint(view)
+        if same_views and widens(self.source, source):
+            raise ColumnsAddedError(source, added_columns(self.source, source))
+        if not (same_source and same_views):
             raise StateError(
                 f"the definitions of {self.source.name} or its views changed while it streamed",
                 hint="start the stream again: it goes on where it ended, by the new definitions",

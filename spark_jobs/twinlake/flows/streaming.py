@@ -25,7 +25,7 @@ from twinlake.flows.live_checking import LiveCheck
 from twinlake.flows.project import Project
 from twinlake.flows.requests import STREAM
 from twinlake.flows.stream_inputs import Input
-from twinlake.flows.stream_lander import Progress, SourceLander
+from twinlake.flows.stream_lander import ColumnsAddedError, Progress, SourceLander
 from twinlake.flows.stream_requests import carry_out
 from twinlake.flows.stream_scoring import scored_source
 from twinlake.lake import streams
@@ -68,6 +68,7 @@ class SourceStream:
         after_batch: Is told after each batch.
         models: The models that score the source's events, each with the topic of its predictions.
         watch: How often what it does is looked at.
+        progress: What was done before, to go on counting from.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class SourceStream:
         after_batch: Callable[[Progress], None],
         models: Mapping[str, str | None],
         watch: Watch,
+        progress: Progress,
     ) -> None:
         self.project = project
         self.source = source
@@ -91,7 +93,7 @@ class SourceStream:
         self._is_stopping = False
         self._failure: Exception | None = None
         self._query: Any = None
-        self._lander = SourceLander(project, source, views, STREAM, models)
+        self._lander = SourceLander(project, source, views, STREAM, models, progress)
         self._validate_every_s = watch.validate_every_s if source.expectations else None
         self._validated = self._newest_version(), time.monotonic()
         self._live = LiveCheck(project, views)
@@ -252,6 +254,8 @@ def stream(
 ) -> dict[str, Progress]:
     """Stream views until told to stop, or until all that is there was taken.
 
+    A source that gets further columns meanwhile is read with them from the next batch on.
+
     Args:
         project: The project.
         names: Which views; by default those that are published by stream.
@@ -269,31 +273,57 @@ def stream(
         InputError: There is no such view, or none is published by stream.
         StateError: Another process lands a source or publishes a view.
     """
+    begin = partial(
+        _stream_until_it_ends,
+        project,
+        names,
+        once=once,
+        stopped=stopped or threading.Event(),
+        after_batch=after_batch or (lambda _name, _progress: None),
+        models=models or {},
+        make=partial(
+            SourceStream, project, limits=limits or streams.Limits(), watch=watch or Watch()
+        ),
+    )
+    progress: dict[str, Progress] = {}
+    while True:
+        try:
+            begin(progress)
+        except ColumnsAddedError as added:
+            project.tell(f"{added.message}; reading them from here on")
+        else:
+            return progress
+
+
+def _stream_until_it_ends(
+    project: Project,
+    names: Sequence[str],
+    progress: dict[str, Progress],
+    *,
+    once: bool,
+    stopped: threading.Event,
+    after_batch: Callable[[str, Progress], None],
+    models: Mapping[str, str | None],
+    make: Callable[..., SourceStream],
+) -> None:
+    """Stream views as ``stream`` does; what is done is counted in ``progress``, by source."""
     views = _chosen(project, names)
-    scoring = {name: scored_source(project.model(name)).name for name in models or {}}
+    scoring = {name: scored_source(project.model(name)).name for name in models}
     sources = {view.source.name: view.source for view in views}
-    told = after_batch or (lambda _name, _progress: None)
     running: list[SourceStream] = []
     with ExitStack() as ends:
         for name, source in sources.items():
             of_source = [view for view in views if view.source.name == name]
-            after = partial(told, name)
-            scored = {m: topic for m, topic in (models or {}).items() if scoring[m] == name}
-            one = SourceStream(
-                project,
-                source,
-                of_source,
-                limits or streams.Limits(),
-                after,
-                scored,
-                watch or Watch(),
-            )
+            after = partial(after_batch, name)
+            scored = {m: topic for m, topic in models.items() if scoring[m] == name}
+            done = progress.setdefault(name, Progress())
+            one = make(source, of_source, after_batch=after, models=scored, progress=done)
             running.append(one)
             ends.callback(one.stop)
         for one in running:
             one.start(once=once)
         left = list(running)
-        while left and not (stopped is not None and stopped.is_set()):
+        while left and not stopped.is_set():
             for one in running:
                 one.serve()
                 one.validate()
@@ -302,7 +332,6 @@ def stream(
         for one in running:
             one.validate(now=True)
             one.check(now=True)
-    return {one.source.name: one.progress for one in running}
 
 
 def supervised(

@@ -72,6 +72,17 @@ def create(spark: SparkSession, path: Path, source: Source) -> None:
     )
 
 
+def add_columns(spark: SparkSession, path: Path, source: Source) -> None:
+    """Add the columns that a source has and its events table has not; old rows hold nothing there.
+
+    No file is written anew, and who appends meanwhile without them may go on.
+
+    Raises:
+        StateError: The table has one of them with another type.
+    """
+    tables.add_columns(spark, path, columns(source))
+
+
 def derive(frame: DataFrame, source: Source) -> DataFrame:
     """Add a source's derived columns."""
     types = derived_columns(source)
@@ -140,8 +151,12 @@ def next_offsets(spark: SparkSession, path: Path, topic: str, since: int) -> dic
 def row_hash(names: list[str]) -> tuple[Column, Column]:
     """Hash a row's columns to two times 64 bits.
 
-    xxhash64 passes over nulls, so ``("a", null)`` and ``(null, "a")`` would be one; telling for
-    each column whether it is null keeps them apart.
+    xxhash64 passes over nulls, so ``("a", null)`` and ``(null, "a")`` would be one; the name before
+    each value that is there keeps them apart. So a column in which a row has nothing leaves its
+    hash as it is, and a row that was landed before the column was added is known again after it.
     """
-    parts = [part for name in names for part in (F.col(name).isNull(), F.col(name))]
+    parts: list[Column] = []
+    for name in sorted(names):
+        column = F.col(tables.quoted(name))
+        parts += [F.when(column.isNotNull(), F.lit(name)), column]
     return F.xxhash64(*parts), F.xxhash64(F.lit(0x5DEECE66D), *parts)

@@ -99,6 +99,8 @@ def _read_parquet(
     named = names_in(source, types)
     values = [
         _cast_parquet(named[name], kind, types[named[name]].startswith("timestamp[ns")).alias(name)
+        if name in named
+        else _nothing(name, kind)
         for name, kind in raw_columns(source).items()
     ]
     return frame.select(
@@ -108,6 +110,10 @@ def _read_parquet(
         F.col("_metadata.file_path").alias(ORIGIN),
         F.col("_metadata.row_index").alias(OFFSET),
     )
+
+
+def _nothing(name: str, kind: str) -> Column:
+    return F.lit(None).cast(kind).alias(name)
 
 
 def _cast_parquet(name: str, kind: str, is_nanoseconds: bool) -> Column:
@@ -158,6 +164,9 @@ def _read_csv(
     values, rules = [], [F.when(F.col(_CORRUPT).isNotNull(), F.lit("line: wrong number of fields"))]
     named = names_in(source, layout)
     for name, kind in raw_columns(source).items():
+        if name not in named:
+            values.append(_nothing(name, kind))
+            continue
         text = F.col(tables.quoted(named[name]))
         value = cast_text(text, kind)
         values.append(without_negative_zero(value, kind).alias(name))

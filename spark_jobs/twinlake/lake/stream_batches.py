@@ -262,7 +262,9 @@ def append_arrow(
         hint="run the command again: it goes on where that one ended",
     )
     try:
-        version = arrow_commits.append(spark, made, columns, path, **told)
+        version = tables.beside_new_columns(
+            lambda: arrow_commits.append(spark, made, columns, path, **told)
+        )
         if version is None:
             version = _append_by_spark(spark, made, columns, path, scratch, **told)
     except ConcurrentTransactionException as error:

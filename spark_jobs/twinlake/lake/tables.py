@@ -7,12 +7,13 @@ file, which a copy or a touch moves.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from delta.exceptions import MetadataChangedException
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
@@ -26,6 +27,9 @@ PROPERTIES = {
     # A checkpoint costs more than ten small commits; readers list the log either way.
     "delta.checkpointInterval": "50",
 }
+# Whoever changes a table's columns does it once, and not again before others have a turn.
+_TRIES = 5
+_Made = TypeVar("_Made")
 # Most look for one of the newest; the last page is all that Delta kept.
 _PAGES = (10, 200, 2**31 - 1)
 
@@ -102,14 +106,31 @@ def create(
 def _require_columns(spark: SparkSession, path: Path, columns: Sequence[Field]) -> None:
     found = dict(read(spark, path).dtypes)
     wanted = {column.name: column.type for column in columns}
-    if found != wanted:
-        differing = sorted(
-            name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
-        )
+    names = found.keys() | wanted.keys()
+    _refuse_differing(path, [name for name in names if found.get(name) != wanted.get(name)])
+
+
+def _refuse_differing(path: Path, names: Sequence[str]) -> None:
+    if names:
         raise StateError(
-            f"the table at {path} has other columns than defined: {', '.join(differing)}",
+            f"the table at {path} has other columns than defined: {', '.join(sorted(names))}",
             hint="move the table away, or give the changed source or view another name",
         )
+
+
+def add_columns(spark: SparkSession, path: Path, columns: Sequence[Field]) -> None:
+    """Add those of some columns that a table has not; files that are there stay as they are.
+
+    Raises:
+        StateError: It has one of them with another type.
+    """
+    found = dict(read(spark, path).dtypes)
+    added = [column for column in columns if column.name not in found]
+    # What an attempt left that was not gone on with is no obstacle, unless it is in the way.
+    _refuse_differing(path, [c.name for c in columns if found.get(c.name, c.type) != c.type])
+    if added:
+        listed = ", ".join(f"{quoted(column.name)} {column.type}" for column in added)
+        spark.sql(f"ALTER TABLE {at(path)} ADD COLUMNS ({listed})")
 
 
 def append(
@@ -120,14 +141,25 @@ def append(
     A second append with a number that is not greater than the writer's last does nothing: Delta
     skips it by its transaction identifier.
     """
-    (
+    writing = (
         frame.write.format("delta")
         .mode("append")
         .option("txnAppId", writer)
         .option("txnVersion", number)
         .option("userMetadata", json.dumps(dict(metadata), sort_keys=True))
-        .save(str(path))
     )
+    beside_new_columns(lambda: writing.save(str(path)))
+
+
+def beside_new_columns(append: Callable[[], _Made]) -> _Made:
+    """Append once more where a table got further columns before the rows were committed.
+
+    Nothing is there of an append that Delta refused, and its rows have no values for new columns.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(MetadataChangedException):
+            return append()
+    return append()
 
 
 def read(spark: SparkSession, path: Path, version: int | None = None) -> DataFrame:

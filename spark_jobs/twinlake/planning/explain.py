@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from twinlake.planning.steps import (
+    AddColumns,
     CreateEventsTable,
     CreateViewTables,
     DropTables,
@@ -51,6 +52,9 @@ def describe(step: Step) -> str:
             return f"- {_named(kind, name)} unregister{stays}"
         case CreateEventsTable(source):
             return f"+ table    {source:<28} create the events table"
+        case AddColumns(source, columns):
+            added = ", ".join(f"{column.name} {column.type}" for column in columns)
+            return f"+ columns  {source:<28} {added}: null in the rows that are there"
         case CreateViewTables(_, table):
             return f"+ tables   {table:<28} create, offline and online"
         case Recompute(_, table, interval, rows):

@@ -21,8 +21,10 @@ from twinlake.definitions.fingerprints import (
 from twinlake.definitions.resolution import raw_columns
 from twinlake.definitions.sources import Source
 from twinlake.definitions.times import MAX_US, MIN_US, Interval
+from twinlake.definitions.types import Field
 from twinlake.errors import DefinitionError, Problem
 from twinlake.planning.steps import (
+    AddColumns,
     CreateEventsTable,
     CreateViewTables,
     DropTables,
@@ -99,9 +101,11 @@ def build_plan(
     _refuse_incompatible(applied, desired)
     steps: list[Step] = [DropTables(table) for table in facts.leftover_tables]
     steps += _registrations(applied, desired)
-    for name in desired.sources:
+    for name, source in desired.sources.items():
         if not facts.sources.get(name, SourceFacts()).has_table:
             steps.append(CreateEventsTable(name))
+        elif name in applied.sources and (new := added_columns(applied.sources[name], source)):
+            steps.append(AddColumns(name, new))
     for name, view in desired.views.items():
         view_facts = facts.views.get(name, ViewFacts())
         fingerprint = view_fingerprint(view)
@@ -153,6 +157,19 @@ def _meaning(definitions: Definitions, kind: str, name: str) -> Any:  # noqa: AN
     return (*taken, item.threshold)
 
 
+def added_columns(before: Source, after: Source) -> tuple[Field, ...]:
+    """Give the columns that a source arrives with now and did not before."""
+    old = raw_columns(before)
+    return tuple(Field(n, kind) for n, kind in raw_columns(after).items() if n not in old)
+
+
+def widens(before: Source, after: Source) -> bool:
+    """Tell whether a source changed by further columns and in nothing else that decides rows."""
+    old, new = source_meaning(before), source_meaning(after)
+    kept = {name: kind for name, kind in new["schema"].items() if name in old["schema"]}
+    return bool(added_columns(before, after)) and old == new | {"schema": kept}
+
+
 def _refuse_incompatible(applied: Definitions, desired: Definitions) -> None:
     """An events table holds what happened; its columns and what they mean are settled."""
     problems = []
@@ -162,8 +179,7 @@ def _refuse_incompatible(applied: Definitions, desired: Definitions) -> None:
             continue
         place = f"source {name}"
         hint = "define a source with another name, or start a new --state folder"
-        if raw_columns(before) != raw_columns(source):
-            problems.append(Problem(place, "its schema differs from its events table's", hint))
+        problems += [Problem(place, found, hint) for found in _other_columns(before, source)]
         for role in ("event_timestamp", "event_id_columns", "known"):
             if getattr(before, role) != getattr(source, role):
                 found = f"its {role} changed from {getattr(before, role)!r}"
@@ -173,6 +189,16 @@ def _refuse_incompatible(applied: Definitions, desired: Definitions) -> None:
                 problems.append(Problem(place, f"its {role} timestamp is derived otherwise", hint))
     if problems:
         raise DefinitionError(problems)
+
+
+def _other_columns(before: Source, after: Source) -> Iterator[str]:
+    """Say what became of the columns that an events table has."""
+    now = raw_columns(after)
+    for column, kind in raw_columns(before).items():
+        if column not in now:
+            yield f"its events table has a column {column}, which its schema lacks"
+        elif now[column] != kind:
+            yield f"column {column} is {kind} in its events table, not {now[column]}"
 
 
 def _derivation(source: Source, column: str) -> list[Any]:

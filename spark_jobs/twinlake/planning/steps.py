@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twinlake.definitions.times import Interval
+from twinlake.definitions.types import Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,19 @@ class CreateEventsTable:
     """A source gets its events table."""
 
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddColumns:
+    """A source has further columns: its events table gets them, without a file written anew.
+
+    Attributes:
+        source: The source.
+        columns: Their names and types.
+    """
+
+    source: str
+    columns: tuple[Field, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,15 @@ class DropTables:
     table: str
 
 
-Step = Register | Unregister | CreateEventsTable | CreateViewTables | Recompute | DropTables
+Step = (
+    Register
+    | Unregister
+    | CreateEventsTable
+    | AddColumns
+    | CreateViewTables
+    | Recompute
+    | DropTables
+)
 
 
 @dataclass(frozen=True, slots=True)

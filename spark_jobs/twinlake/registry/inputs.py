@@ -181,8 +181,9 @@ def _check_parquet(source: Source, path: Path) -> int:
             hint="write it again, or take it out of the folder",
         ) from error
     named = _require_columns(source, path, schema.names)
-    for column, declared in raw_columns(source).items():
-        name = named[column]
+    types = raw_columns(source)
+    for column, name in named.items():
+        declared = types[column]
         found = schema.field(name).type
         if not _readable(declared, found):
             raise InputError(
@@ -236,10 +237,12 @@ def _is_binary(path: Path) -> bool:
 
 def _require_columns(source: Source, path: Path, found: Sequence[str]) -> dict[str, str]:
     named = names_in(source, found)
-    missing = [name for name in raw_columns(source) if name not in named]
+    may_lack = source.batch.may_lack if source.batch else ()
+    missing = [name for name in raw_columns(source) if name not in {*named, *may_lack}]
     if missing:
         raise InputError(
             f"source {source.name}: {path} has no column {', '.join(missing)}",
-            hint=f"its columns: {', '.join(found)}",
+            hint=f"its columns: {', '.join(found)}; a column that older files do not have is named "
+            "in Files(may_lack=[...])",
         )
     return named

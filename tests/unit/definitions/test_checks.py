@@ -209,6 +209,11 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
         "source orders, also_named region",
         "'day' is a column itself",
     ),
+    "no column to lack": (
+        source(batch=Files("orders/", may_lack=["regoin"])),
+        "source orders, may_lack regoin",
+        "no column 'regoin'",
+    ),
     "other names alike": (
         source(batch=Files("orders/", also_named={"region": "X", "day": "X"})),
         "source orders, also_named day",

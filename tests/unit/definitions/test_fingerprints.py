@@ -132,7 +132,8 @@ SAME_SOURCE = {
     "description": source(description="Orders"),
     "path": source(batch=Files("elsewhere/")),
     "other names": source(
-        event_id=("order_id", "day"), batch=Files("orders/", also_named={"region": "Region"})
+        event_id=("order_id", "day"),
+        batch=Files("orders/", also_named={"region": "Region"}, may_lack=["region"]),
     ),
     "expectations on batches": source(
         event_id=("order_id", "day"),

@@ -13,10 +13,12 @@ from twinlake import Aggregate, Clock, Derived, Source
 from twinlake.definitions.documents import Definitions, from_document, to_document
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.times import DAY_US, MAX_US, MIN_US, Interval
+from twinlake.definitions.types import Field
 from twinlake.errors import DefinitionError
 from twinlake.planning.explain import describe, explain
-from twinlake.planning.planner import Facts, SourceFacts, ViewFacts, build_plan
+from twinlake.planning.planner import Facts, SourceFacts, ViewFacts, build_plan, widens
 from twinlake.planning.steps import (
+    AddColumns,
     CreateEventsTable,
     CreateViewTables,
     DropTables,
@@ -232,11 +234,43 @@ def test_another_clock_is_registered() -> None:
     assert steps(shop(), Facts(), applied=NOTHING)[5] == Register("clock", "data", True, True)
 
 
+def test_further_columns_are_added_and_no_view_changes() -> None:
+    wider = with_source(schema="more int, " + SCHEMA + ", note string")
+    assert steps(wider) == [
+        Register("source", "orders", False, True),
+        AddColumns("orders", (Field("more", "int"), Field("note", "string"))),
+    ]
+    told = explain(build_plan(stored(APPLIED), 3, wider, THERE))
+    assert "+ columns  orders                       more int, note string: null in the rows" in told
+    # What is not there yet is made with them.
+    made = steps(wider, facts({"has_table": False}))
+    assert CreateEventsTable("orders") in made
+    assert not any(isinstance(step, AddColumns) for step in made)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_wider"),
+    [
+        (source(schema=SCHEMA + ", more int"), True),
+        (source(), False),
+        (source(description="x"), False),
+        (source(schema=SCHEMA + ", more int", max_ahead="2d"), False),
+        (source(schema=SCHEMA.replace("amount double", "amount float") + ", more int"), False),
+        (source(schema=SCHEMA.replace("region string, ", "") + ", more int"), False),
+    ],
+)
+def test_a_source_is_wider_by_columns_alone(changed: Source, is_wider: bool) -> None:
+    assert widens(source(), changed) is is_wider
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (source(schema=SCHEMA + ", more int"), "its schema differs"),
-        (source(schema=SCHEMA.replace("amount double", "amount float")), "its schema differs"),
+        (source(schema=SCHEMA.replace("region string, ", "")), "has a column region, which"),
+        (
+            source(schema=SCHEMA.replace("amount double", "amount float") + ", more int"),
+            "column amount is double in its events table, not float",
+        ),
         (source(event_timestamp="shipped_at"), "its event_timestamp changed from 'ordered_at'"),
         (source(event_id="day"), "its event_id_columns changed"),
         (source(known="shipped_at"), "its known changed from 'event'"),

@@ -203,6 +203,22 @@ def test_a_column_may_have_another_name_in_files(tmp_path: Path) -> None:
         list_files(other, tmp_path, "parquet")
 
 
+def test_a_column_may_be_younger_than_a_file(tmp_path: Path) -> None:
+    younger = replace(SOURCE, batch=Files("orders/", may_lack=["region"]))
+    write(tmp_path / "old.parquet", without="region")
+    write(tmp_path / "new.parquet")
+    (tmp_path / "old.csv").write_text(HEADER.replace(",region", "").replace("region,", ""))
+    assert len(list_files(younger, tmp_path, "parquet")) == 2
+    assert len(list_files(younger, tmp_path, "csv")) == 1
+    for name in ("parquet", "csv"):
+        with pytest.raises(InputError, match=rf"old\.{name} has no column region") as failure:
+            list_files(SOURCE, tmp_path, name)
+        assert "may_lack" in (failure.value.hint or "")
+    write(tmp_path / "bad.parquet", region=pa.array([1, 2]))
+    with pytest.raises(InputError, match=r"column region of .*bad\.parquet is a int64"):
+        list_files(younger, tmp_path, "parquet")
+
+
 def test_what_lies_at_another_path_says_its_format(tmp_path: Path) -> None:
     folder, empty = tmp_path / "blocks", tmp_path / "empty"
     folder.mkdir()
