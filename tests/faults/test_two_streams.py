@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from tests.faults.processes import Ended, no_process_left, wait_for
 from tests.faults.streamed import Streamed
+from tests.spark.benches import Cells
 from tests.spark.test_streaming import DEFINITIONS, STREAM, VIEWS, defined, line, send
 
 # What a process of its own sees as the time of day is moved by the seconds in a file. Java has its
@@ -39,8 +40,7 @@ def test_a_second_stream_is_refused_and_the_first_goes_on(streamed: Streamed) ->
         assert "another process is the lander of payments" in second.message
         assert "wait for it to end, or end it" in second.message
         # Records have a field that nobody defined; what is defined cannot change its type.
-        longer = [line(row)[:-1] + ', "colour": "red"}' for row in streamed.next_rows(30)]
-        send(streamed, "longer", longer)
+        send(streamed, "longer", map(coloured, streamed.next_rows(30)))
         streamed.wait_until_taken(running)
         text = DEFINITIONS.replace("amount decimal(12,2)", "amount double")
         streamed.define(text % {"stream": STREAM})
@@ -60,15 +60,22 @@ def test_a_column_is_added_beside_a_stream_which_reads_it_from_then_on(
         text = DEFINITIONS.replace("tid string,", "tid string, colour string,")
         applied = streamed.define(text % {"stream": STREAM}).run("apply")
         assert applied.code == 0, applied.told
-        longer = [line(row)[:-1] + ', "colour": "red"}' for row in streamed.next_rows(30)]
-        send(streamed, "longer", longer)
-        streamed.wait_until_taken(running)
+        plain = {row["tid"] for row in streamed.sent}
+        # A row that comes again must be the same, or it is another one of that id.
+        for name in ("longer", "longest"):
+            rows = streamed.next_rows(30)
+            lines = [line(r) if r["tid"] in plain else coloured(r) for r in rows]
+            send(streamed, name, lines)
+            streamed.wait_until_taken(running)
         assert "further columns: colour; reading them from here on" in running.told
-        streamed.send(30)
-        streamed.wait_until_taken(running)
-    rows = streamed.events("payments", "colour")
-    assert sorted(row["colour"] or "" for row in rows) == [""] * 60 + ["red"] * 30
+    for row in streamed.events("payments", "tid", "colour"):
+        assert row["colour"] == (None if row["tid"] in plain else "red")
     streamed.check()
+
+
+def coloured(row: Cells) -> str:
+    """A record with a field that is new."""
+    return line(row)[:-1] + ', "colour": "red"}'
 
 
 def change(streamed: Streamed, before: str, after: str) -> Ended:
