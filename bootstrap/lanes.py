@@ -40,13 +40,14 @@ FOLDERS = {
     "notebooks": ("tests/notebooks",),
 }
 BUILT = ("lint", *FOLDERS)
-# Built, but run only when asked for: an hour of faults, and twenty minutes of load.
-ON_DEMAND = ("faults", "soak")
+# Built, but run only when asked for: an hour of faults.
+ON_DEMAND = ("faults",)
 # Lanes that run in several processes: one alone leaves much of a second core idle.
 PROCESSES = {"unit": 2, "spark": 2}
 # Which online stores the conformance tests try; SQLite where a lane does not say.
 STORES = {"stack": "cassandra"}
 LATER = ("cluster", "browser", "spark40")
+# How long the lane's own run lasts; among all lanes it is a short one, by a fixed seed.
 SOAK_S = 1_200
 
 
@@ -82,7 +83,7 @@ def lint() -> Result:
     return Result("lint", len(LINT) - len(failed), len(failed), seconds, ", ".join(failed))
 
 
-def tests(lane: str, arguments: list[str]) -> Result:
+def tests(lane: str, arguments: list[str], *, is_alone: bool) -> Result:
     """Run the tests of a lane by one call of pytest."""
     empty = [folder for folder in FOLDERS[lane] if not any(test_files(folder))]
     present = [folder for folder in FOLDERS[lane] if folder not in empty]
@@ -97,7 +98,10 @@ def tests(lane: str, arguments: list[str]) -> Result:
             command += ["-n", str(PROCESSES[lane]), "--dist", "loadfile"]
         command.append("--continue-on-collection-errors")  # one broken file hides no other
         done = subprocess.run(
-            [*command, *present, *arguments], cwd=CHECKOUT, env=environment(lane), check=False
+            [*command, *present, *arguments],
+            cwd=CHECKOUT,
+            env=environment(lane, is_alone=is_alone),
+            check=False,
         )
         passed, failed = counts(report)
     if done.returncode and not failed:
@@ -124,10 +128,10 @@ def counts(report: Path) -> tuple[int, int]:
     return total - failures - errors - skipped, failures + errors
 
 
-def environment(lane: str = "") -> dict[str, str]:
+def environment(lane: str = "", *, is_alone: bool = False) -> dict[str, str]:
     """What the tools run with: this interpreter for Spark's workers too, and one time zone."""
     soak = {}
-    if lane == "soak":  # what a variable says comes first
+    if lane == "soak" and is_alone:  # what a variable says comes first
         seed = randrange(1_000_000)  # noqa: S311 (what happens when is no secret)
         soak = {"TWINLAKE_SOAK_S": str(SOAK_S), "TWINLAKE_SOAK_SEED": str(seed)}
     return {
@@ -167,7 +171,9 @@ def run(arguments: list[str]) -> int:
     results = []
     for lane in chosen(options.lane):
         say(f"== lane {lane}")
-        results.append(lint() if lane == "lint" else tests(lane, options.pytest))
+        is_alone = options.lane is not None
+        one = lint() if lane == "lint" else tests(lane, options.pytest, is_alone=is_alone)
+        results.append(one)
     say(f"\n{'lane':<12}{'passed':>8}{'failed':>8}{'seconds':>9}")
     for result in results:
         verdict = "" if result.is_good else f"  FAILED {result.problem}".rstrip()

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from bootstrap.services.processes import free_port
+from tests.stack.servers import client
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXAMPLE = CHECKOUT / "spark_jobs" / "examples" / "smart_meters"
@@ -72,6 +73,33 @@ def test_both_stores_agree_in_every_cell(command: Command) -> None:
     assert verdict["mismatching"] == 0
     assert verdict["compared"] == verdict["served"] > 0
     assert verdict["keys"] == HOMES
+
+
+def test_rows_that_differ_online_are_named_and_mended(command: Command) -> None:
+    session = client(command.port)
+    ((keyspace, table),) = [
+        (one.keyspace_name, one.table_name)
+        for one in session.execute("SELECT keyspace_name, table_name FROM system_schema.tables")
+        if one.table_name.startswith("household_energy__")
+    ]
+    there = f'"{keyspace}"."{table}"'
+    homes = sorted(row.household_id for row in session.execute(f"SELECT * FROM {there}"))
+    column = "energy_sum_3months"
+    session.execute(f"DELETE FROM {there} WHERE household_id = %s", [homes[0]])
+    session.execute(f"UPDATE {there} SET {column} = 0.5 WHERE household_id = %s", [homes[1]])
+    looked = command("maintain", "household_energy")
+    assert looked.returncode == 1, looked.stderr
+    found = json.loads(looked.stdout)["views"]["household_energy"]
+    assert found["differing"] == {"missing": 1, "different": 1, "unknown": 0}
+    assert {one["key"][0]: one["what"] or "" for one in found["first"]} == {
+        homes[0]: "",
+        homes[1]: column,
+    }
+    mended = command.document("maintain", "household_energy", "--repair")
+    assert mended["views"]["household_energy"]["repaired"] == 2
+    assert command.document("maintain")["ok"]
+    assert command.document("parity", "--all")["mismatching"] == 0
+    assert session.execute(f"SELECT count(*) FROM {there}").one()[0] == HOMES
 
 
 def test_one_home_is_served(command: Command) -> None:
