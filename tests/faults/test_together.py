@@ -16,8 +16,9 @@ from tests.faults.processes import no_process_left, wait_for
 from tests.faults.test_kills import check_again
 from twinlake.flows import training_sets
 from twinlake.flows.materializing import materialize
+from twinlake.lake import maintenance
 
-STOPPED = "stop"
+DAYS_KEPT = 7
 
 
 def test_the_second_lander_is_refused_and_the_first_completes(lake: Lake) -> None:
@@ -77,8 +78,8 @@ def maintained(spark: SparkSession, tables: list[Path]) -> Iterator[Callable[[],
         try:
             while not done.is_set():
                 for table in tables:
-                    spark.sql(f"OPTIMIZE delta.`{table}`").collect()
-                    spark.sql(f"VACUUM delta.`{table}`").collect()
+                    maintenance.optimize(spark, table)
+                    maintenance.vacuum(spark, table, DAYS_KEPT)
                 rounds.append(1)
         except BaseException as error:
             failed.append(error)
@@ -127,7 +128,7 @@ def _check_after_deleting_what_is_not_needed(
     spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
     try:
         for table in tables:
-            spark.sql(f"VACUUM delta.`{table}` RETAIN 0 HOURS").collect()
+            maintenance.vacuum(spark, table, 0)
             assert set(table.rglob("*.parquet")) == set(active_files(table))
     finally:
         spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
