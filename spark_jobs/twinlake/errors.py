@@ -91,6 +91,14 @@ class StateError(TwinlakeError):
 
     exit_code = 3
 
+    @classmethod
+    def nothing_landed(cls, source: str) -> StateError:
+        """Nothing was landed of a source, so there is nothing to answer from."""
+        return cls(
+            f"nothing was landed of source {source}",
+            hint="run `twinlake materialize` or `twinlake stream` first",
+        )
+
 
 class EnvironmentFailure(TwinlakeError):
     """Something outside twinlake is missing, unreachable or refuses: Java, a disk, a server."""

@@ -235,9 +235,7 @@ def _fill(
 def _events(project: Project, route: _Route) -> Path:
     name = route.source.name
     if not project.landings(name).all():
-        raise StateError(
-            f"nothing was landed of source {name}", hint="run `twinlake materialize` first"
-        )
+        raise StateError.nothing_landed(name)
     return project.places.events(name)
 
 

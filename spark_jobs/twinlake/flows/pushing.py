@@ -99,7 +99,7 @@ def list_quarantined(
     source = _source(project, source_name)
     path = project.places.events(source.name)
     if not tables.exists(path):
-        raise StateError(f"nothing was landed of source {source.name}")
+        raise StateError.nothing_landed(source.name)
     return quarantine.listed(project.spark, path, limit)
 
 

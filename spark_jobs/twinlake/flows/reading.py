@@ -79,10 +79,7 @@ def clock_reading(project: Project, view: FeatureView, as_of: str | None) -> Rea
         return Reading(parse_instant_us(told), "instant")
     newest_us = project.landings(view.source.name).newest_event_us()
     if newest_us is None:
-        raise StateError(
-            f"nothing was landed of source {view.source.name}",
-            hint="run `twinlake materialize` first",
-        )
+        raise StateError.nothing_landed(view.source.name)
     return Reading(newest_us, DATA)
 
 

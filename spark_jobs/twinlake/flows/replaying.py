@@ -165,10 +165,7 @@ class _Replay:
 
     def _events(self, name: str) -> Path:
         if not self.project.landings(name).all():
-            raise StateError(
-                f"nothing was landed of source {name}",
-                hint="run `twinlake materialize` or `twinlake stream` first",
-            )
+            raise StateError.nothing_landed(name)
         return self.project.places.events(name)
 
     def _keys(self, name: str) -> list[str]:

@@ -215,9 +215,7 @@ def _pin(project: Project, source: str) -> TablePin:
     # A marker brings no row: what is built after it is what was built before.
     landings = project.landings(source).batches()
     if not landings:
-        raise StateError(
-            f"nothing was landed of source {source}", hint="run `twinlake materialize` first"
-        )
+        raise StateError.nothing_landed(source)
     path = project.places.events(source)
     return TablePin(
         source,

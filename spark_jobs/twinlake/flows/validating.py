@@ -93,9 +93,7 @@ def validate_landed(
 def _version(project: Project, name: str, landed: int) -> int:
     versions = [done.version for done in project.landings(name).batches()]
     if not versions:
-        raise StateError(
-            f"nothing was landed of source {name}", hint="run `twinlake materialize` first"
-        )
+        raise StateError.nothing_landed(name)
     if landed and landed not in versions:
         raise InputError.unknown("landed batch", str(landed), map(str, versions))
     return landed or versions[-1]
