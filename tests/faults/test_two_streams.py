@@ -12,6 +12,7 @@ from tests.faults.processes import Ended, no_process_left, wait_for
 from tests.faults.streamed import Streamed
 from tests.spark.benches import Cells
 from tests.spark.test_streaming import DEFINITIONS, STREAM, VIEWS, defined, line, send
+from twinlake.flows import pushing
 
 # What a process of its own sees as the time of day is moved by the seconds in a file. Java has its
 # own clock, so the times of commits stay right.
@@ -61,13 +62,17 @@ def test_a_column_is_added_beside_a_stream_which_reads_it_from_then_on(
         applied = streamed.define(text % {"stream": STREAM}).run("apply")
         assert applied.code == 0, applied.told
         plain = {row["tid"] for row in streamed.sent}
+        # What is asked of a stream waits until it reads the column.
+        (pushed,) = streamed.next_rows(1)
+        told = pushing.push(streamed.open(), "payments", [{**pushed, "colour": "red"}])
+        assert told["accepted"] == (pushed["tid"] not in plain)
         # A row that comes again must be the same, or it is another one of that id.
         for name in ("longer", "longest"):
             rows = streamed.next_rows(30)
             lines = [line(r) if r["tid"] in plain else coloured(r) for r in rows]
             send(streamed, name, lines)
             streamed.wait_until_taken(running)
-        assert "further columns: colour; reading them from here on" in running.told
+        assert "further columns are read from here on: colour" in running.told
     for row in streamed.events("payments", "tid", "colour"):
         assert row["colour"] == (None if row["tid"] in plain else "red")
     streamed.check()

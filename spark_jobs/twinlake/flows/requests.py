@@ -22,6 +22,8 @@ STREAM = "stream"
 # What can be asked of it: to land rows, files of the source, quarantined rows once more, a marker.
 PUSH, FILES, REPLAY, MARK = "push", "files", "replay", "mark"
 _LOOK_S = 0.1
+# A stream that begins anew is nobody for a moment.
+_GONE_S = 3.0
 # A stream takes requests between two batches.
 _PATIENCE_S = 300
 
@@ -72,12 +74,14 @@ def wait_for_stream(project: Project, source: str, is_done: Callable[[], bool], 
     Raises:
         StateError: It ended before, or takes longer than a stream may.
     """
-    until = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < until:
-        was_running = _is_running(project, source)
+    began = time.monotonic()
+    seen_s = began
+    while (now_s := time.monotonic()) < began + _PATIENCE_S:
+        if project.places.is_held("lander", source):
+            seen_s = now_s
         if is_done():  # looked at after, for it may have been done at the last moment
             return
-        if not was_running:
+        if now_s - seen_s > _GONE_S:
             raise StateError(
                 f"the stream of {source} ended before it was done with {what}",
                 hint="run the command again",
@@ -87,11 +91,3 @@ def wait_for_stream(project: Project, source: str, is_done: Callable[[], bool], 
         f"the stream of {source} was not done with {what} within {_PATIENCE_S} s",
         hint="look at what the stream is doing; it takes requests between two batches",
     )
-
-
-def _is_running(project: Project, source: str) -> bool:
-    try:
-        with project.places.exclusively("lander", source):
-            return False
-    except Taken:
-        return True

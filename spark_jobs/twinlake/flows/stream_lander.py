@@ -100,7 +100,21 @@ class Progress:
             del self.readable_us[next(iter(self.readable_us))]
 
 
-class ColumnsAddedError(StateError):
+class DefinitionsChangedError(StateError):
+    """Others are applied than those that a lander goes by; it has to begin anew.
+
+    Args:
+        source: The source that it lands.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(
+            f"the definitions of {source.name} or its views changed while it streamed",
+            hint="start the stream again: it goes on where it ended, by the new definitions",
+        )
+
+
+class ColumnsAddedError(DefinitionsChangedError):
     """A source got further columns while its rows were landed; what is landed holds nothing there.
 
     Args:
@@ -109,11 +123,8 @@ class ColumnsAddedError(StateError):
     """
 
     def __init__(self, source: Source, columns: Sequence[Field]) -> None:
-        names = ", ".join(column.name for column in columns)
-        super().__init__(
-            f"the definitions of {source.name} have further columns: {names}",
-            hint="run it again: it goes on where it ended, and reads them",
-        )
+        super().__init__(source)
+        self.columns = ", ".join(column.name for column in columns)
 
 
 class SourceLander:
@@ -235,7 +246,7 @@ class SourceLander:
         Returns:
             What was landed; None where there were no rows.
         """
-        self._refuse_changed_definitions()
+        self.refuse_changed_definitions()
         reached("streaming.begun")
         with self._timed("judge"):
             now_us = self.project.now_us()
@@ -260,7 +271,6 @@ class SourceLander:
 
     def mark(self) -> Landing:
         """Land an empty batch; nothing is published, for nothing changes."""
-        self._refuse_changed_definitions()
         landing = land_marker(self.project, self.source, self._version + 1)
         self._version = landing.version
         return landing
@@ -353,8 +363,13 @@ class SourceLander:
             self._recent.forget_through(since_us)
             self._claims.forget_through(since_us)
 
-    def _refuse_changed_definitions(self) -> None:
-        """Stop before a row is written by definitions that are not applied any more."""
+    def refuse_changed_definitions(self) -> None:
+        """Stop before a row is written by definitions that are not applied any more.
+
+        Raises:
+            ColumnsAddedError: The source has further columns, and nothing else changed.
+            DefinitionsChangedError: Something else did.
+        """
         number = self.project.registry.number()
         if number == self._registry_number:
             return
@@ -368,8 +383,5 @@ class SourceLander:
         if same_views and widens(self.source, source):
             raise ColumnsAddedError(source, added_columns(self.source, source))
         if not (same_source and same_views):
-            raise StateError(
-                f"the definitions of {self.source.name} or its views changed while it streamed",
-                hint="start the stream again: it goes on where it ended, by the new definitions",
-            )
+            raise DefinitionsChangedError(self.source)
         self._registry_number = number

@@ -10,16 +10,22 @@ from typing import Any
 from twinlake.errors import InputError, TwinlakeError
 from twinlake.flows.landing import land_as_lander
 from twinlake.flows.requests import FILES, MARK, PUSH, REPLAY
-from twinlake.flows.stream_lander import SourceLander
+from twinlake.flows.stream_lander import DefinitionsChangedError, SourceLander
 from twinlake.lake import quarantine, stream_batches, streams
 from twinlake.lake.records import Records
 from twinlake.registry.inbox import Inbox, Request
 
 
 def carry_out(lander: SourceLander, inbox: Inbox, request: Request) -> None:
-    """Carry out a request and answer it; what fails is an answer too."""
+    """Carry out a request and answer it; what fails is an answer too.
+
+    Raises:
+        DefinitionsChangedError: The lander has to begin anew before it can; the request waits.
+    """
     try:
         document = handle(lander, request)
+    except DefinitionsChangedError:
+        raise
     except TwinlakeError as error:
         document = {"error": error.message, "hint": error.hint}
     inbox.answer(request, document)
@@ -30,7 +36,9 @@ def handle(lander: SourceLander, request: Request) -> Mapping[str, Any]:
 
     Raises:
         InputError: It asks for something that there is not.
+        DefinitionsChangedError: Others are applied than those that the lander goes by.
     """
+    lander.refuse_changed_definitions()
     if request.kind == PUSH:
         return push(lander, request.rows, request.name)
     if request.kind == REPLAY:

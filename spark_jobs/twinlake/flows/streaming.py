@@ -25,7 +25,12 @@ from twinlake.flows.live_checking import LiveCheck
 from twinlake.flows.project import Project
 from twinlake.flows.requests import STREAM
 from twinlake.flows.stream_inputs import Input
-from twinlake.flows.stream_lander import ColumnsAddedError, Progress, SourceLander
+from twinlake.flows.stream_lander import (
+    ColumnsAddedError,
+    DefinitionsChangedError,
+    Progress,
+    SourceLander,
+)
 from twinlake.flows.stream_requests import carry_out
 from twinlake.flows.stream_scoring import scored_source
 from twinlake.lake import streams
@@ -290,7 +295,7 @@ def stream(
         try:
             begin(progress)
         except ColumnsAddedError as added:
-            project.tell(f"{added.message}; reading them from here on")
+            project.tell(f"further columns are read from here on: {added.columns}")
         else:
             return progress
 
@@ -356,12 +361,10 @@ def supervised(
         began = time.monotonic()
         try:
             return stream(project, names, stopped=stopped, **options)
-        except (InputError, CheckFailed):
-            raise
-        except StateError as error:
-            if "definitions" not in error.message:
-                raise
+        except DefinitionsChangedError as error:
             project.tell(f"{error.message}; beginning again")
+        except (InputError, StateError, CheckFailed):
+            raise
         except Exception as error:
             if time.monotonic() - began > _LONG_ENOUGH_S:
                 wait_s = _FIRST_WAIT_S

@@ -21,12 +21,17 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from twinlake.errors import EnvironmentFailure, StateError
+
+# Who only looks whether a right is held is in the way for a moment.
+_TRIES, _PAUSE_S = 5, 0.01
 
 
 class Taken(StateError):
@@ -136,16 +141,37 @@ class Places:
                 hint="name a writable folder with --state",
             ) from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not _locked(file, fcntl.LOCK_EX, tries=_TRIES):
                 file.seek(0)
                 raise Taken(
                     f"another process is the {what} of {name} in {self.state}",
                     hint="wait for it to end, or end it; there is one at a time",
                     by=file.read(),
-                ) from None
+                )
             file.truncate(0)
             file.write(by)
             file.flush()
             yield
+
+    def is_held(self, what: str, name: str) -> bool:
+        """Tell whether some process holds the right that ``exclusively`` gives."""
+        path = self.state / "locks" / f"{what}-{name}"
+        try:
+            file = path.open()
+        except FileNotFoundError:
+            return False
+        with file:  # shared: of those who look none is taken for the holder
+            return not _locked(file, fcntl.LOCK_SH, tries=1)
+
+
+def _locked(file: TextIO, kind: int, *, tries: int) -> bool:
+    """Lock a file until it is closed; tell whether it could be."""
+    for number in range(tries):
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except OSError:
+            if number + 1 < tries:
+                time.sleep(_PAUSE_S)
+        else:
+            return True
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +181,30 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> Non
         pass
     with places.exclusively("lander", "orders"):
         pass
+
+
+def test_who_only_looks_is_in_nobodys_way(tmp_path: Path) -> None:
+    places, done = Places(tmp_path), threading.Event()
+    assert not places.is_held("lander", "orders")
+    seen = []
+
+    def look() -> None:
+        while not done.is_set():
+            seen.append(places.is_held("lander", "orders"))
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for one in lookers:
+        one.start()
+    try:
+        for _ in range(200):
+            with places.exclusively("lander", "orders"):
+                assert places.is_held("lander", "orders")
+    finally:
+        done.set()
+        for one in lookers:
+            one.join(20)
+    assert not places.is_held("lander", "orders")
+    assert set(seen) == {True, False}
 
 
 @pytest.mark.parametrize("place", ["state", "state/locks"])
