@@ -162,6 +162,7 @@ class _Replay:
         self.views = list(sandbox.definitions.views.values())
         self.folder = sandbox.settings.state.parent
         self.whole = sandbox.definitions
+        self.unsent: dict[str, deque[Path]] = {}
 
     def _events(self, name: str) -> Path:
         if not self.project.landings(name).all():
@@ -194,18 +195,20 @@ class _Replay:
             pieces = self.folder / "pieces" / name
             ahead_us = self.project.now_us() + _FAR_AHEAD_US
             replay_workload.write_pieces(frame, source, pieces, cuts, self.done.seed, ahead_us)
-            for piece in replay_workload.pieces(pieces, replay_workload.STREAM):
-                replay_workload.append_piece(spark, piece, self._sent(name))
+            self.unsent[name] = deque(replay_workload.pieces(pieces, replay_workload.STREAM))
 
     # The run.
 
     def run(self, batches: int, restarts: int) -> None:
-        """Let streams die and begin again until all was sent, with other work beside them."""
+        """Let streams die and begin again until all was sent, with other work beside them.
+
+        Each gets its share of the batches, and dies at one of them if it comes that far.
+        """
         beside = self._work_beside()
         mended_at = -(-restarts // 2)
         if restarts:
             self._apply(self._at_first())
-        most_steps = max(1, round(1.5 * batches / (restarts + 1)))
+        most_steps = max(1, batches // (restarts + 1))
         for number in range(restarts + 1):
             if number == mended_at:
                 self._apply(self.whole)
@@ -214,8 +217,17 @@ class _Replay:
             point = ""
             if not is_last:
                 point = f"{self.chance.choice(POINTS)}:{self.chance.randint(1, most_steps)}"
-            share = -(-len(beside) // (restarts + 1 - number))
+            runs_left = restarts + 1 - number
+            self._send(runs_left)
+            share = -(-len(beside) // runs_left)
             self._stream(point, [beside.popleft() for _ in range(share)])
+
+    def _send(self, runs_left: int) -> None:
+        """Append to what plays each stream what is its share of the batches that are left."""
+        for name, pieces in self.unsent.items():
+            for _ in range(-(-len(pieces) // runs_left)):
+                piece = pieces.popleft()
+                replay_workload.append_piece(self.project.spark, piece, self._sent(name))
 
     def _stream(self, point: str, beside: Sequence[tuple[str, Callable[[], object]]]) -> None:
         """Run one process, and do other work while it lives."""
