@@ -8,8 +8,7 @@ appends them to Delta, reads and writes the same keys in Cassandra by the bare d
 large as ours, and appends to a second Delta table: as many commits and round trips as ours, and
 nothing else. Each runs for some time; what was sent while it warmed up does not count.
 
-Whether a rate can be held is told by the lag, the records that wait, at the end of each third of
-the time after the warm-up.
+Whether a rate can be held is told by the thirds of that time: they wait equally long then.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +104,13 @@ def ours(project: Project, options: argparse.Namespace, topic: str) -> tuple[Wai
     """Stream with twinlake; give each event's wait, and how many bytes a key's row holds."""
     progress, stopped, failed = Progress(), threading.Event(), list[BaseException]()
     parts: list[dict[str, float]] = []
-    ends: list[tuple[float, int]] = []
+    ends: list[float] = []
 
     def note(_: str, now: Progress) -> None:
         nonlocal progress
         progress = now
         parts.append(dict(now.batch_s))
-        ends.append((time.monotonic(), now.read))
+        ends.append(time.monotonic())
 
     def run() -> None:
         try:
@@ -120,7 +120,6 @@ def ours(project: Project, options: argparse.Namespace, topic: str) -> tuple[Wai
 
     worker = threading.Thread(target=run)
     worker.start()
-    began = time.monotonic()
     with sending(options, topic, ",".join(project.settings.stream_bootstrap)) as count:
         wait_for(count, lambda: progress.read, failed)
     stopped.set()
@@ -128,26 +127,26 @@ def ours(project: Project, options: argparse.Namespace, topic: str) -> tuple[Wai
     half = parts[len(parts) // 2 :]
     told = {n: round(float(np.median([p[n] for p in half])), 3) for n in sorted(half[-1])}
     say(f"  {progress.batches} batches, {progress.slow_batches} from the lake; median parts {told}")
-    apart = np.diff([at for at, _ in ends[len(ends) // 2 :]])
-    waiting = _waiting(options, began, ends)
-    say(f"  a batch every {np.median(apart):.2f} s; records that waited: {waiting}")
+    apart = np.diff(ends[len(ends) // 2 :])
+    say(f"  a batch every {np.median(apart):.2f} s")
     events = tables.read(project.spark, project.places.events("payments")).selectExpr(
         "tid", "unix_micros(_event_timestamp) AS at", "_version"
     )
     readable = progress.readable_us
     waits = {r.tid: (readable[r["_version"]] - r["at"]) / 1e6 for r in events.collect()}
     rows = project.store.read(online_table(project.view("activity")), [(k,) for k in range(200)])
+    say(f"  median wait in each third of the time: {_by_thirds(options, waits)} s")
     return waits, int(np.mean([len(row.state) for row in rows if row is not None and row.state]))
 
 
-def _waiting(options: argparse.Namespace, began: float, ends: list[tuple[float, int]]) -> list[int]:
-    """Give how many records had been sent and not been read, by thirds of the time."""
-    told = []
-    for third in (1, 2, 3):
-        passed = options.warm_up + options.seconds * third / 3
-        read = max((n for at, n in ends if at <= began + passed), default=0)
-        told.append(int(options.rate * passed) - read)
-    return told
+def _by_thirds(options: argparse.Namespace, waits: Waits) -> list[float]:
+    """Give the median wait in each third of the time after the warm-up."""
+    first, sent = options.rate * options.warm_up, options.rate * options.seconds
+    cuts = [first + sent * third // 3 for third in range(4)]
+    return [
+        round(float(np.median([waits[tid] for tid in range(low, high)])), 2)
+        for low, high in pairwise(cuts)
+    ]
 
 
 class Floor:
