@@ -140,9 +140,24 @@ class Peer:
     def prepare(self, statement: str) -> PreparedStatement:
         return self.session.prepare(statement)
 
-    def write_by_callbacks(self, rows: list[tuple]) -> None:
+    def make_narrow(self) -> PreparedStatement:
+        """Make a table with a row for each feature; gives the statement that writes one."""
+        narrow = f'"{KEYSPACE}"."narrow"'
+        self.session.execute(f"DROP TABLE IF EXISTS {narrow}")
+        self.session.execute(
+            f"CREATE TABLE {narrow} (k text, feature text, event_us bigint, value double, "
+            "PRIMARY KEY (k, feature))"
+        )
+        return self.prepare(
+            f"INSERT INTO {narrow} (k, feature, event_us, value) VALUES (?, ?, ?, ?) "
+            "USING TIMESTAMP ?"
+        )
+
+    def write_by_callbacks(
+        self, rows: list[tuple], statement: PreparedStatement | None = None
+    ) -> None:
         answers: SimpleQueue[Exception | None] = SimpleQueue()
-        execute, insert = self.session.execute_async, self.insert
+        execute, insert = self.session.execute_async, statement or self.insert
 
         def done(_: object) -> None:
             answers.put(None)
@@ -217,6 +232,49 @@ def bench_writes(store: CassandraStore, port: int, state: int, count: int, round
     taken = race(contenders, rounds)
     peer.cluster.shutdown()
     return outcome(f"write, 50 features, state of {state:,} bytes", "s/row", count, taken)
+
+
+def bench_narrow(store: CassandraStore, port: int, count: int, rounds: int) -> Outcome:
+    """Compare a row of 50 features and state with a row for each feature, without state."""
+    table = OnlineTable("wide_beside_narrow", (("k", "string"),), FEATURES)
+    store.drop(table.name)
+    store.create(table)
+    peer, chance, moments = Peer(port, table), random.Random(5), iter(range(1, 1_000_000))
+    narrow = peer.make_narrow()
+    keys = [f"key{number}" for number in range(count)]
+    values = [tuple(chance.random() for _ in FEATURES) for _ in keys]
+
+    def ours() -> None:
+        at = next(moments)
+        rows = [
+            OnlineRow((key,), cells, at, at, at, b"s" * 1_000, at)
+            for key, cells in zip(keys, values, strict=True)
+        ]
+        store.write(table, rows)
+
+    def theirs() -> None:
+        at = next(moments)
+        rows = [
+            (key, name, at, cell, at)
+            for key, cells in zip(keys, values, strict=True)
+            for (name, _), cell in zip(FEATURES, cells, strict=True)
+        ]
+        peer.write_by_callbacks(rows, narrow)
+
+    ours()
+    theirs()
+    found = peer.session.execute(f'SELECT k, feature, value FROM "{KEYSPACE}"."narrow"')
+    written = {(key, name): value for key, name, value in found}
+    read = store.read(table, [(key,) for key in keys])
+    assert written == {
+        (row.key[0], name): cell
+        for row in read
+        if row is not None
+        for (name, _), cell in zip(FEATURES, row.values, strict=True)
+    }
+    taken = race({"a row per feature": theirs, "ours": ours}, rounds)
+    peer.cluster.shutdown()
+    return outcome("write, 50 features and state, beside 50 rows", "s/key", count, taken)
 
 
 def bench_reads(store: CassandraStore, port: int, times: int, rounds: int) -> Iterator[Outcome]:
@@ -301,6 +359,9 @@ def run() -> None:
         sizes = ((1_000, options.rows), (20_000, options.rows // 3))
         for state, rows in sizes if options.only != "reads" else ():
             outcomes.append(bench_writes(store, port, state, rows, options.rounds))
+            tell(outcomes[-1])
+        if options.only != "reads":
+            outcomes.append(bench_narrow(store, port, options.rows // 10, options.rounds))
             tell(outcomes[-1])
         if options.only == "writes":
             reads: Iterator[Outcome] = iter(())
