@@ -65,6 +65,7 @@ def test_one_wrong_cell_is_named_with_the_events_behind_it(
 
     def run_here(self: Any, _batches: int, _restarts: int) -> None:
         self._apply(self.whole)
+        self._send(1)
         streaming.stream(self.sandbox, once=True)
 
     def count_and_tamper(self: Any) -> None:
