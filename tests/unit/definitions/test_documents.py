@@ -52,6 +52,8 @@ def test_definitions_come_back_equal(read: object) -> None:
         source(event_id=("order_id", "day"), where="amount > 0", max_ahead="2h"),
         source(known="shipped_at", description="All of them"),
         source(batch=Files("orders.csv", format="csv")),
+        source(batch=Files("orders/", also_named={"region": "Area"})),
+        source(batch=Files("orders/", may_lack=["region"])),
         with_stream(batch=None),
         view(ttl=None, hop=None, max_events_per_key=10, owner="shop"),
         view(source=with_stream(), publish="stream", topic="known_orders"),
