@@ -346,6 +346,18 @@ def server(port: int | None) -> Iterator[int]:
         yield port_of(stack)
 
 
+def all_outcomes(
+    store: CassandraStore, port: int, options: argparse.Namespace
+) -> Iterator[Outcome]:
+    rounds, rows = options.rounds, options.rows
+    if options.only != "reads":
+        yield bench_writes(store, port, 1_000, rows, rounds)
+        yield bench_writes(store, port, 20_000, rows // 3, rounds)
+        yield bench_narrow(store, port, rows // 10, rounds)
+    if options.only != "writes":
+        yield from bench_reads(store, port, rows // 10, rounds)
+
+
 def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--port", type=int)
@@ -356,18 +368,7 @@ def run() -> None:
     outcomes: list[Outcome] = []
     with server(options.port) as port, CassandraStore(settings_of(f"{port}/{KEYSPACE}")) as store:
         store.create(OnlineTable("first", (("k", "string"),), ()))  # makes the keyspace
-        sizes = ((1_000, options.rows), (20_000, options.rows // 3))
-        for state, rows in sizes if options.only != "reads" else ():
-            outcomes.append(bench_writes(store, port, state, rows, options.rounds))
-            tell(outcomes[-1])
-        if options.only != "reads":
-            outcomes.append(bench_narrow(store, port, options.rows // 10, options.rounds))
-            tell(outcomes[-1])
-        if options.only == "writes":
-            reads: Iterator[Outcome] = iter(())
-        else:
-            reads = bench_reads(store, port, options.rows // 10, options.rounds)
-        for found in reads:
+        for found in all_outcomes(store, port, options):
             outcomes.append(found)
             tell(found)
     document = {

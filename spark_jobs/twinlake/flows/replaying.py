@@ -177,7 +177,7 @@ class _Replay:
     # Before.
 
     def write_workload(self, most: int, batches: int) -> None:
-        """Write all that will be sent; what the stream reads lies in a Delta table per source."""
+        """Write all that will be sent, in pieces; ``_send`` appends those that a stream reads."""
         spark = self.project.spark
         self.chosen = {
             name: replay_workload.chosen(

@@ -166,8 +166,8 @@ def added_columns(before: Source, after: Source) -> tuple[Field, ...]:
 def widens(before: Source, after: Source) -> bool:
     """Tell whether a source changed by further columns and in nothing else that decides rows."""
     old, new = source_meaning(before), source_meaning(after)
-    kept = {name: kind for name, kind in new["schema"].items() if name in old["schema"]}
-    return bool(added_columns(before, after)) and old == new | {"schema": kept}
+    is_wider = old["schema"].items() < new["schema"].items()
+    return bool(is_wider) and old == new | {"schema": old["schema"]}
 
 
 def _refuse_incompatible(applied: Definitions, desired: Definitions) -> None:
