@@ -12,7 +12,7 @@ from twinlake.definitions.documents import Definitions
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectation_checks import expectation_problems
 from twinlake.definitions.kinds import kind_problems
-from twinlake.definitions.names import RESERVED_COLUMNS
+from twinlake.definitions.names import RESERVED_COLUMNS, RESERVED_KEYS, SYSTEM_COLUMNS
 from twinlake.definitions.names import attempt as _try
 from twinlake.definitions.names import name_problems as _name_problems
 from twinlake.definitions.names import online_name_problems as _online_name_problems
@@ -104,7 +104,7 @@ def _entity_problems(entity: Entity) -> Iterator[Problem]:
         yield Problem(place, "has no join keys", 'write join_keys={"household_id": "string"}')
     for name, kind in entity.join_keys.items():
         yield from _online_name_problems(f"{place}, join key {name}", name)
-        if name in RESERVED_COLUMNS:
+        if name in RESERVED_KEYS:
             yield Problem(f"{place}, join key {name}", "is a reserved name", "choose another")
         hint = "use a type such as string, bigint or date"
         known, problems = _try(f"{place}, join key {name}", hint, partial(canonical_type, kind))
@@ -225,7 +225,7 @@ def _view_problems(view: FeatureView) -> Iterator[Problem]:
         if declared and isinstance(item, Aggregate) and not item.windows:
             found = f"{item.function} of {item.column or 'rows'} has no windows"
             yield Problem(place, found, 'give it windows={"name": "7d"}')
-    most = MAX_COLUMNS - len(RESERVED_COLUMNS) - len(view.entity.join_keys)
+    most = MAX_COLUMNS - SYSTEM_COLUMNS - len(view.entity.join_keys)
     if len(declared) > most:
         found = f"has {len(declared)} features; a row of {MAX_COLUMNS} columns holds {most}"
         yield Problem(place, found, "split the view in two and give the service both")

@@ -8,13 +8,14 @@ from typing import TypeVar
 from twinlake.definitions.types import SAFE_NAME
 from twinlake.errors import Problem
 
-# Columns that every online row or training set carries beside keys and features.
-RESERVED_COLUMNS = frozenset(
-    {
-        "event_timestamp", "event_us", "known_us", "valid_until_us", "state", "write_us",
-        "is_deleted", "row_version",
-    }
-)  # fmt: skip
+# What every training set and feature view table carries beside keys and features.
+RESERVED_COLUMNS = frozenset({"event_timestamp"})
+# Keys stand beside these where events are sorted and folded; features have prefixes there.
+RESERVED_KEYS = RESERVED_COLUMNS | {
+    "event_us", "known_us", "hash_a", "hash_b", "version", "row", "side",
+}  # fmt: skip
+# What every online row carries beside keys and features: four times and the state.
+SYSTEM_COLUMNS = 5
 RESERVED_PREFIXES = ("tl_", "sqlite_")
 T = TypeVar("T")
 _SAFE_HINT = "use a lower-case letter, then letters, digits and underscores, at most 48"

@@ -32,7 +32,8 @@ from twinlake.flows.project import Project, online_table, view_table
 from twinlake.flows.requests import MARK, STREAM, ask_stream, by_stream_or
 from twinlake.kernel.state import peek
 from twinlake.lake import feature_rows, publication, reconciliation, tables
-from twinlake.lake.reconciliation import KINDS, STATE, UNFIT, VALUE, VERSION, WRITE_US, Different
+from twinlake.lake.publication import STATE
+from twinlake.lake.reconciliation import KINDS, UNFIT, VALUE, VERSION, WRITE_US, Different
 from twinlake.online.store import Key, OnlineRow
 from twinlake.registry.inbox import Inbox
 from twinlake.registry.places import Taken

@@ -29,7 +29,9 @@ from twinlake.lake import arrays, events, tables
 from twinlake.lake.feature_rows import PREFIX
 from twinlake.lake.vectors import vectors
 
-_SYSTEM = ("event_us", "known_us", "valid_until_us", "state")
+# Named as in the stores, as no feature is: one may be called ``state``.
+STATE = "tl_state"
+_SYSTEM = ("tl_event_us", "tl_known_us", "tl_valid_until_us", STATE)
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def online_rows(
         touched: The keys; without them, those with events after ``folding.after_version``.
 
     Returns:
-        Join keys, features (timestamps as microseconds), ``event_us``, ``known_us``,
-        ``valid_until_us`` and ``state``.
+        Join keys, features (timestamps as microseconds), ``tl_event_us``, ``tl_known_us``,
+        ``tl_valid_until_us`` and ``tl_state``.
     """
     shape = ViewShape.of(view)
     keys = list(shape.keys)
@@ -106,7 +108,7 @@ def _schema(view: FeatureView) -> str:
     columns = [f"{tables.quoted(name)} {kind}" for name, kind in view.entity.join_keys.items()]
     columns += [f"{tables.quoted(f.name)} {_wire_type(f.type)}" for f in view_features(view)]
     columns += [f"{name} bigint" for name in _SYSTEM[:3]]
-    return ", ".join([*columns, "state binary"])
+    return ", ".join([*columns, f"{STATE} binary"])
 
 
 def _wire_type(type_name: str) -> str:
@@ -197,10 +199,10 @@ def rows_at_driver(frame: DataFrame, view: FeatureView) -> Iterator[FoldedRow]:
         yield FoldedRow(
             tuple(row[name] for name in keys),
             values,
-            row.event_us,
-            row.known_us,
-            row.valid_until_us,
-            bytes(row.state),
+            row.tl_event_us,
+            row.tl_known_us,
+            row.tl_valid_until_us,
+            bytes(row.tl_state),
         )
 
 

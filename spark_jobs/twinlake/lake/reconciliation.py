@@ -28,6 +28,7 @@ from twinlake.kernel.state import Provenance
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import arrays, events, publication, tables
 from twinlake.lake.arrow_types import arrow_type
+from twinlake.lake.publication import STATE
 
 Flags = npt.NDArray[np.bool_]
 # What may be wrong with a key: it has no row, another row, or a row without any event.
@@ -35,10 +36,8 @@ MISSING, DIFFERENT, UNKNOWN = "missing", "different", "unknown"
 KINDS = (MISSING, DIFFERENT, UNKNOWN)
 # Columns of twinlake's own begin like this, and nobody else's do.
 VERSION, WRITE_US, UNFIT, VALUE = "tl_version", "tl_write_us", "tl_unfit", "tl_value_"
-STATE = "tl_state"
-# What is stored beside features, by what it is compared with.
-_SYSTEM = {"tl_event_us": "event_us", "tl_known_us": "known_us"}
-_SYSTEM |= {"tl_valid_until_us": "valid_until_us", STATE: STATE}
+# What is stored beside features.
+_SYSTEM = ("tl_event_us", "tl_known_us", "tl_valid_until_us", STATE)
 _STORED, _KIND, _WHAT = "tl_is_stored", "tl_kind", "tl_what"
 _HASH_BYTES = 16
 # A key weighs about as much as this many events: its row is stored, folded and compared.
@@ -262,7 +261,8 @@ class _Part:
         self, shape: ViewShape, expected: Expected, chosen: npt.NDArray[np.intp]
     ) -> dict[str, Flags]:
         """Fold every key's events up to what its row reflects, and compare column by column."""
-        columns = {VALUE + feature.name: feature.name for feature in shape.features} | _SYSTEM
+        columns = {VALUE + feature.name: feature.name for feature in shape.features}
+        columns |= {name: name for name in _SYSTEM}
         names = {column: column.removeprefix(VALUE) for column in columns}
         told = {name: np.zeros(self.count, np.bool_) for name in names.values()}
         keys, dense = np.unique(self.codes[chosen], return_inverse=True)
@@ -273,8 +273,9 @@ class _Part:
         wanted = publication.fold_keys(
             happened, dense, len(keys), shape, provenance, self._write_us()[keys]
         )
-        hashes = [state_hash(state) for state in wanted.column("state").to_pylist()]
-        wanted = wanted.append_column(STATE, pa.array(hashes, pa.binary()))
+        hashes = [state_hash(state) for state in wanted.column(STATE).to_pylist()]
+        place = wanted.column_names.index(STATE)
+        wanted = wanted.set_column(place, STATE, pa.array(hashes, pa.binary()))
         found = self.stored.take(pa.array(self.place[keys])).combine_chunks()
         for column, folded in columns.items():
             differ = _differ(arrays.chunk(found, column), arrays.chunk(wanted, folded))
