@@ -111,6 +111,7 @@ def _plan_document(made: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when 
         "changes": made.changes,
         "steps": [{"step": type(step).__name__, **asdict(step)} for step in made.steps],
         "pending": [asdict(item) for item in made.pending],
+        "affected": [asdict(item) for item in made.affected],
     }
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from twinlake import errors
-from twinlake.cli import assertions, checks, definitions, jobs, maintenance, streams
+from twinlake.cli import assertions, checks, definitions, jobs, lineage, maintenance, streams
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
 
@@ -68,6 +68,7 @@ for _command in (
     *assertions.COMMANDS,
     *streams.COMMANDS,
     *maintenance.COMMANDS,
+    *lineage.COMMANDS,
 ):
     twinlake.add_command(_command)
 

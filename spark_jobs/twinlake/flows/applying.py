@@ -10,6 +10,7 @@ from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.sources import Source
 from twinlake.definitions.times import MIN_US, Interval
 from twinlake.errors import DefinitionError, InputError, StateError
+from twinlake.flows.lineage import built
 from twinlake.flows.project import Project, online_table, view_table
 from twinlake.flows.requests import STREAM
 from twinlake.planning.intervals import merged
@@ -120,7 +121,7 @@ def _facts(project: Project, applied: Definitions) -> Facts:
             events_version=max((p.events_version for p in present), default=0),
             applied_covered=_hull(before),
         )
-    return Facts(sources, views, _leftovers(project, applied))
+    return Facts(sources, views, _leftovers(project, applied), built(project))
 
 
 def _files_if_any(project: Project, source: Source) -> list[InputFile]:

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from twinlake.planning.steps import (
     AddColumns,
+    Affected,
     CreateEventsTable,
     CreateViewTables,
     DropTables,
@@ -36,6 +37,9 @@ def _lines(plan: Plan) -> Iterator[str]:
     if plan.pending:
         yield "Not computed yet (materialize does it):"
         yield from (f"  {_describe_pending(item)}" for item in plan.pending)
+    if plan.affected:
+        yield "Built with the old meaning, and kept as it is (build and train anew to follow):"
+        yield from (f"  {_describe_affected(item)}" for item in plan.affected)
 
 
 def describe(step: Step) -> str:
@@ -78,3 +82,9 @@ def _describe_pending(item: Pending) -> str:
         files = "1 new file" if item.new_files == 1 else f"{item.new_files:,} new files"
         parts.append(f"{files}, {rows}")
     return f"{item.view:<37} {item.interval}: {'; '.join(parts)}"
+
+
+def _describe_affected(item: Affected) -> str:
+    told = [f"training set {name}" for name in item.training_sets]
+    told += [f"model {model} version {version}" for model, version in item.versions]
+    return f"service  {item.service:<28} {', '.join(told)}"

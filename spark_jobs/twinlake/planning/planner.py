@@ -23,8 +23,10 @@ from twinlake.definitions.sources import Source
 from twinlake.definitions.times import MAX_US, MIN_US, Interval
 from twinlake.definitions.types import Field
 from twinlake.errors import DefinitionError, Problem
+from twinlake.planning.lineage import Built, dependents_of_service
 from twinlake.planning.steps import (
     AddColumns,
+    Affected,
     CreateEventsTable,
     CreateViewTables,
     DropTables,
@@ -88,6 +90,7 @@ class Facts:
     sources: Mapping[str, SourceFacts] = field(default_factory=dict)
     views: Mapping[str, ViewFacts] = field(default_factory=dict)
     leftover_tables: Sequence[str] = ()
+    built: Built = field(default_factory=Built)
 
 
 def build_plan(
@@ -116,7 +119,17 @@ def build_plan(
         if changed and view_facts.applied_covered and view_facts.covered_until_us == MIN_US:
             rows = sum(facts.sources[view.source.name].accepted_rows.values())
             steps.append(Recompute(name, table, view_facts.applied_covered, rows))
-    return Plan(tuple(steps), tuple(_pending(desired, facts)), registry_version)
+    affected = tuple(_affected(applied, desired, facts.built))
+    return Plan(tuple(steps), tuple(_pending(desired, facts)), registry_version, affected)
+
+
+def _affected(applied: Definitions, desired: Definitions, built: Built) -> Iterator[Affected]:
+    for name in applied.services:
+        if _meaning(applied, "service", name) != _meaning(desired, "service", name):
+            found = dependents_of_service(applied, built, name)
+            if found.were_built:
+                versions = tuple((one.model, one.version) for one in found.versions)
+                yield Affected(name, found.training_sets, versions)
 
 
 def _registrations(applied: Definitions, desired: Definitions) -> Iterator[Step]:

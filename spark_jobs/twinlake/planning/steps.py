@@ -125,6 +125,21 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Affected:
+    """A service whose vectors change their meaning, and what was built with the old one.
+
+    Attributes:
+        service: The service.
+        training_sets: Its training sets; they stay as they were built.
+        versions: Versions of models that learned from these: model and number.
+    """
+
+    service: str
+    training_sets: tuple[str, ...]
+    versions: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The difference between definitions and what is applied.
 
@@ -132,11 +147,13 @@ class Plan:
         steps: What apply does, in order.
         pending: What materialize would do after it.
         registry_version: What the plan was made against; 0 for nothing applied.
+        affected: Training sets and models that were built with what changes.
     """
 
     steps: tuple[Step, ...]
     pending: tuple[Pending, ...]
     registry_version: int
+    affected: tuple[Affected, ...] = ()
 
     @property
     def changes(self) -> bool:

@@ -13,6 +13,7 @@ STATE/topics/TOPIC                                    topics, where folders play
 STATE/online.sqlite                                   the embedded online store
 STATE/identity                                        the state's own id, see identity.py
 STATE/mlflow.sqlite, STATE/models                     runs and models
+STATE/trained/MODEL                                   which version learned from what
 STATE/scratch                                         what may be deleted at any time
 """
 
