@@ -117,7 +117,7 @@ def parity(
         if service is None:
             views = list(project.applied().definitions.views.values())
         else:
-            views = [view for view, _ in project.service(service).needed()]
+            views = project.service(service).views()
         if replay:
             from twinlake.cli import replays
 

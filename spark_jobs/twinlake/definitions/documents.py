@@ -6,7 +6,7 @@ file that it came from and two versions can be compared line by line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from twinlake.definitions.functions import Function
 from twinlake.definitions.on_demand import OnDemandView, Request
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import DeltaTable, Derived, Files, Kafka, Source
-from twinlake.definitions.views import Aggregate, Column, FeatureView, Selection
+from twinlake.definitions.views import Aggregate, AliasedView, Column, FeatureView, Selection
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,7 @@ def _read_view(
 
 
 def _on_demand_document(view: OnDemandView) -> dict[str, Any]:
-    inputs: list[dict[str, Any]] = [
-        {"view": read.name, "names": list(names)} for read, names in view.reads()
-    ]
+    inputs = [_selection_document(read, names) for read, names in view.reads()]
     return {
         "name": view.name,
         "inputs": inputs,
@@ -195,9 +193,7 @@ def _on_demand_document(view: OnDemandView) -> dict[str, Any]:
 
 
 def _read_on_demand(item: Mapping[str, Any], views: Mapping[str, FeatureView]) -> OnDemandView:
-    inputs: list[Selection | Request] = [
-        Selection(views[entry["view"]], tuple(entry["names"])) for entry in item["inputs"]
-    ]
+    inputs: list[Selection | Request] = [_read_selection(entry, views) for entry in item["inputs"]]
     if item["request"]:
         inputs.append(Request(**item["request"]))
     told = {name: value for name, value in item.items() if name != "request"}
@@ -206,14 +202,26 @@ def _read_on_demand(item: Mapping[str, Any], views: Mapping[str, FeatureView]) -
     )
 
 
+def _selection_document(view: FeatureView | OnDemandView, names: Sequence[str]) -> dict[str, Any]:
+    if isinstance(view, OnDemandView):
+        return {"on_demand": view.name, "names": list(names)}
+    document: dict[str, Any] = {"view": view.stored.name, "names": list(names)}
+    if isinstance(view, AliasedView):
+        document |= {"joined_as": view.name, "keys": dict(view.keys)}
+    return document
+
+
+def _read_selection(entry: Mapping[str, Any], views: Mapping[str, FeatureView]) -> Selection:
+    view = views[entry["view"]]
+    if "joined_as" in entry:
+        view = view.joined_as(entry["joined_as"], **entry["keys"])
+    return view.select(*entry["names"])
+
+
 def _service_document(service: FeatureService) -> dict[str, Any]:
-    kinds = {True: "on_demand", False: "view"}
     return {
         "name": service.name,
-        "features": [
-            {kinds[isinstance(view, OnDemandView)]: view.name, "names": list(names)}
-            for view, names in service.parts()
-        ],
+        "features": [_selection_document(view, names) for view, names in service.parts()],
         "description": service.description,
     }
 
@@ -226,7 +234,7 @@ def _read_service(
     selections = [
         on_demand[entry["on_demand"]].select(*entry["names"])
         if "on_demand" in entry
-        else views[entry["view"]].select(*entry["names"])
+        else _read_selection(entry, views)
         for entry in item["features"]
     ]
     return FeatureService(item["name"], tuple(selections), item["description"])

@@ -23,7 +23,7 @@ from twinlake.definitions.resolution import (
 from twinlake.definitions.services import FeatureService
 from twinlake.definitions.sources import Source
 from twinlake.definitions.types import canonical_type
-from twinlake.definitions.views import FeatureView
+from twinlake.definitions.views import AliasedView, FeatureView
 
 # 128 bits; written as 32 hexadecimal digits, of which table names carry the first 8.
 FINGERPRINT_DIGITS = 32
@@ -117,7 +117,7 @@ def with_mentioned(source: Source, names: set[str]) -> set[str]:
 
 def view_fingerprint(view: FeatureView) -> str:
     """Fingerprint what decides the values of a view."""
-    return _digest(view_meaning(view))
+    return _digest(view_meaning(view.stored))
 
 
 def service_fingerprint(service: FeatureService) -> str:
@@ -128,8 +128,17 @@ def service_fingerprint(service: FeatureService) -> str:
 def _meanings(view: FeatureView | OnDemandView) -> list[str]:
     """What decides the values of a view: an on-demand one's inputs count as well."""
     if not isinstance(view, OnDemandView):
-        return [view_fingerprint(view)]
-    return [on_demand_fingerprint(view), *(view_fingerprint(read) for read, _ in view.reads())]
+        return _joined_meaning(view)
+    read = [meaning for view, _ in view.reads() for meaning in _joined_meaning(view)]
+    return [on_demand_fingerprint(view), *read]
+
+
+def _joined_meaning(view: FeatureView) -> list[str]:
+    """What decides which values of a view come to a question: by which of its columns too."""
+    meaning = [view_fingerprint(view)]
+    if isinstance(view, AliasedView):
+        meaning += [view.name, *view.entity.join_keys]
+    return meaning
 
 
 def on_demand_meaning(view: OnDemandView) -> dict[str, Any]:

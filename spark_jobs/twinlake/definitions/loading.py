@@ -16,7 +16,7 @@ from twinlake.definitions.entities import Entity
 from twinlake.definitions.on_demand import OnDemandSelection, OnDemandView
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import Source
-from twinlake.definitions.views import FeatureView, Selection
+from twinlake.definitions.views import AliasedView, FeatureView, Selection
 from twinlake.errors import DefinitionError, InputError, Problem, TwinlakeError
 
 FILE_NAME = "features.py"
@@ -108,6 +108,9 @@ def _with_references(item: object) -> Iterator[Any]:
         yield from _referred(item.features)
     elif isinstance(item, OnDemandView):
         yield from _referred(item.inputs)
+    elif isinstance(item, AliasedView):
+        yield from _with_references(item.stored)
+        return
     elif isinstance(item, FeatureView):
         yield from (*_with_references(item.entity), *_with_references(item.source))
     if isinstance(item, Entity | Source | FeatureView | FeatureService | Model | OnDemandView):

@@ -8,6 +8,7 @@ from functools import partial
 
 from twinlake.definitions.names import (
     RESERVED_COLUMNS,
+    RESERVED_KEYS,
     attempt,
     name_problems,
     online_name_problems,
@@ -17,7 +18,7 @@ from twinlake.definitions.resolution import request_types
 from twinlake.definitions.services import PROBABILITIES, TEST_FRACTION, FeatureService, Model
 from twinlake.definitions.times import parse_instant_us
 from twinlake.definitions.types import canonical_type, is_decimal
-from twinlake.definitions.views import FeatureView
+from twinlake.definitions.views import AliasedView, FeatureView
 from twinlake.errors import InputError, Problem
 
 
@@ -140,6 +141,7 @@ def _clashes(service: FeatureService, place: str, taken: set[str]) -> Iterator[P
                 found = f"view {view.name} has a feature of this name, which is read on demand"
                 yield Problem(f"{place}, feature {name}", found, "rename one of the two")
     keys = {key for view, _ in service.needed() for key in view.entity.join_keys}
+    yield from _key_problems(service, place)
     types: dict[str, str] = {}
     for asking in service.on_demand():
         for name, kind in asking.request.items():
@@ -150,6 +152,40 @@ def _clashes(service: FeatureService, place: str, taken: set[str]) -> Iterator[P
             if known and types.setdefault(name, known[name]) != known[name]:
                 found = f"is a {types[name]} and a {known[name]}"
                 yield Problem(where, found, "declare the same type in all on-demand views")
+
+
+def _key_problems(service: FeatureService, place: str) -> Iterator[Problem]:
+    """What is joined under another name, and by which columns of the question."""
+    types: dict[str, str] = {}
+    known: dict[str, FeatureView] = {}
+    for view, _ in service.needed():
+        for key, kind in view.entity.join_keys.items():
+            canonical = attempt(f"{place}, join key {key}", "", partial(canonical_type, kind))[0]
+            if canonical and types.setdefault(key, canonical) != canonical:
+                found = f"is a {types[key]} for one view and a {canonical} for another"
+                yield Problem(f"{place}, join key {key}", found, "join one of them as another name")
+    read = [pair for asking in service.on_demand() for pair in asking.reads()]
+    for taken, _ in [*service.selections(), *read]:
+        if known.setdefault(taken.name, taken) != taken:
+            found = "is taken in two ways that are not the same"
+            yield Problem(f"{place}, view {taken.name}", found, "join one of them as another name")
+    for view in known.values():
+        if isinstance(view, AliasedView):
+            yield from _alias_problems(view, f"{place}, view {view.stored.name} as {view.name}")
+
+
+def _alias_problems(alias: AliasedView, place: str) -> Iterator[Problem]:
+    yield from name_problems(place, alias.name)
+    own = alias.stored.entity.join_keys
+    for key in alias.keys:
+        if key not in own:
+            yield Problem(place, f"has no join key {key!r}", f"join keys: {', '.join(own)}")
+    for name in alias.entity.join_keys:
+        yield from name_problems(f"{place}, column {name}", name)
+        if name in RESERVED_KEYS:
+            yield Problem(f"{place}, column {name}", "is a reserved name", "choose another")
+    if len(alias.entity.join_keys) < len(own):
+        yield Problem(place, "takes two join keys from one column", "name a column for each")
 
 
 def model_problems(model: Model) -> Iterator[Problem]:

@@ -65,6 +65,10 @@ class FeatureService:
             names.setdefault(view.name, {}).update(dict.fromkeys(some))
         return [(view, tuple(names[name])) for name, view in views.items()]
 
+    def views(self) -> list[FeatureView]:
+        """Give each view as it is stored, once, whatever the names that it is joined under."""
+        return list({view.stored.name: view.stored for view, _ in self.needed()}.values())
+
     def request_fields(self) -> dict[str, str]:
         """Give the fields that a question must bring beside the join keys: name to type."""
         return {name: kind for view in self.on_demand() for name, kind in view.request.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.sources import Source
@@ -119,9 +119,65 @@ class FeatureView:
                 for name, window in (item.windows or {}).items():
                     yield name, item.column, item.function, window
 
+    @property
+    def stored(self) -> FeatureView:
+        """The view as it is stored and published: itself, unless it is joined under a name."""
+        return self
+
     def select(self, *names: str) -> Selection:
         """Take some of the view's features, in this order, into a service."""
         return Selection(self, names)
+
+    def joined_as(self, name: str, **keys: str) -> AliasedView:
+        """Join the view under another name, by other columns of the question.
+
+        Args:
+            name: What it is called in a service; each feature's name begins with it:
+                ``population`` of ``zipcode_features.joined_as("home")`` is ``home_population``.
+            keys: Join key of the view to the column of the spine, or field of a read, that holds
+                it; a key that is not named keeps its name.
+
+        Examples:
+            >>> home = zipcode_features.joined_as("home", zipcode="home_zip")  # doctest: +SKIP
+            >>> work = zipcode_features.joined_as("work", zipcode="work_zip")  # doctest: +SKIP
+        """
+        told = {key: keys.get(key, key) for key in self.entity.join_keys}
+        kinds = {told[key]: kind for key, kind in self.entity.join_keys.items()}
+        own = {each.name: getattr(self, each.name) for each in fields(FeatureView)}
+        own |= {
+            "name": name,
+            "entity": replace(self.entity, join_keys=kinds),
+            "features": tuple(_prefixed(item, name) for item in self.features),
+        }
+        return AliasedView(**own, of_view=self.stored, keys=keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliasedView(FeatureView):
+    """A view that a service joins under another name; made by ``joined_as``.
+
+    Its name, join keys and features carry the names that the service uses. What is stored and
+    published is the view itself.
+
+    Attributes:
+        of_view: The view.
+        keys: Join key of the view to the column of the question that holds it.
+    """
+
+    of_view: FeatureView
+    keys: Mapping[str, str]
+
+    @property
+    def stored(self) -> FeatureView:
+        """The view as it is stored and published."""
+        return self.of_view
+
+
+def _prefixed(item: Column | Aggregate, name: str) -> Column | Aggregate:
+    if isinstance(item, Column):
+        return Column(item.column, f"{name}_{item.feature_name}")
+    windows = {f"{name}_{feature}": length for feature, length in (item.windows or {}).items()}
+    return replace(item, windows=windows)
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ class FeatureStore:
         if service is None:
             views = list(self.project.applied().definitions.views.values())
         else:
-            views = [view for view, _ in self.project.service(service).needed()]
+            views = self.project.service(service).views()
         return checking.check_parity(self.project, views, keys, _told(as_of))
 
     def leak_check(

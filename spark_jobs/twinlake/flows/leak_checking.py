@@ -56,11 +56,24 @@ class LeakCheck:
 
 @dataclass(frozen=True)
 class _Route:
-    """One way from events to features: a source, the keys that find its rows, the views."""
+    """One way from events to features: a source, the keys that find its rows, the views.
+
+    Attributes:
+        keys: The columns of the spine that hold the keys, with their types.
+        columns: The columns of the source that hold them, in the same order, with their types.
+        views: What is found.
+        named: The key column of the spine that carries the number of a copy.
+    """
 
     keys: Mapping[str, str]
+    columns: Mapping[str, str]
     views: Sequence[FeatureView]
-    named: str  # the key column that carries the number of a copy
+    named: str
+
+    @property
+    def named_column(self) -> str:
+        """The column of the source that carries the number of a copy."""
+        return dict(zip(self.keys, self.columns, strict=True))[self.named]
 
     @property
     def source(self) -> Any:  # noqa: ANN401 (a Source)
@@ -126,15 +139,20 @@ def check_leaks(
 
 
 def _routes(service: FeatureService) -> list[_Route]:
-    grouped: dict[tuple[str, tuple[str, ...]], list[FeatureView]] = {}
+    grouped: dict[object, list[FeatureView]] = {}
     for view, _ in service.selections():
-        place = (view.source.name, tuple(view.entity.join_keys))
+        place = (
+            view.source.name,
+            tuple(view.entity.join_keys),
+            tuple(view.stored.entity.join_keys),
+        )
         grouped.setdefault(place, []).append(view)
     routes = []
     for views in grouped.values():
         keys = point_in_time.key_types(views[0])
         named = max(keys, key=lambda name: leak_sandbox.copy_capacity(keys[name]))
-        routes.append(_Route(keys, views, named))
+        columns = dict(zip(point_in_time.event_keys(views[0]), keys.values(), strict=True))
+        routes.append(_Route(keys, columns, views, named))
     return routes
 
 
@@ -147,7 +165,7 @@ def _spine_rows(
         return [SpineRow(number, told, at_us) for number, (told, at_us) in enumerate(found)]
     sampled = [
         leak_sandbox.sample_keys(
-            project.spark, _events(project, route), route.source, list(route.keys), keys, seed
+            project.spark, _events(project, route), route.source, list(route.columns), keys, seed
         )
         for route in routes
     ]
@@ -205,10 +223,11 @@ def _fill(
         frames = []
         of_source = [route for route in routes if route.source.name == name]
         for route in of_source:
-            others = [key for other in of_source for key in other.keys if key not in route.keys]
+            others = [k for other in of_source for k in other.columns if k not in route.columns]
             path, source = _events(project, route), route.source
             whole = [(copy.number, tuple(copy.row.keys[k] for k in route.keys)) for copy in made]
-            past = leak_sandbox.history(project.spark, path, route.keys, route.named, whole)
+            carried = (route.columns, route.named_column)
+            past = leak_sandbox.history(project.spark, path, *carried, whole)
             needed = {column for view in route.views for column in needed_columns(view)}
             planted = [
                 (
@@ -221,8 +240,7 @@ def _fill(
                 for copy in made
                 if copy.plant and (copy.plant.source, copy.plant.keys) == (name, tuple(route.keys))
             ]
-            place = (path, source, route.keys, route.named)
-            rows = leak_sandbox.planted(project.spark, *place, needed, planted)
+            rows = leak_sandbox.planted(project.spark, path, source, *carried, needed, planted)
             frames += [leak_sandbox.without_keys(frame, others) for frame in (past, rows)]
         source = sandbox.applied().definitions.sources[name]
         events = sandbox.places.events(name)

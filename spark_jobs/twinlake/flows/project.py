@@ -326,8 +326,9 @@ def view_table(view: FeatureView) -> str:
 
 def online_table(view: FeatureView) -> OnlineTable:
     """Describe the online table of a view."""
+    stored = view.stored
     return OnlineTable(
-        view_table(view),
-        tuple(view.entity.join_keys.items()),
-        tuple((feature.name, feature.type) for feature in stored_features(view)),
+        view_table(stored),
+        tuple(stored.entity.join_keys.items()),
+        tuple((feature.name, feature.type) for feature in stored_features(stored)),
     )

@@ -136,9 +136,10 @@ def read_view(
     Raises:
         StateError: The view was never published, or the online store is gone.
     """
-    if not project.publications(view.name).all(view_fingerprint(view)):
+    stored = view.stored
+    if not project.publications(stored.name).all(view_fingerprint(stored)):
         raise StateError(
-            f"view {view.name} was never published", hint="run `twinlake materialize` first"
+            f"view {stored.name} was never published", hint="run `twinlake materialize` first"
         )
     if not project.has_online_store():
         raise StateError(

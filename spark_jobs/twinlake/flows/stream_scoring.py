@@ -68,6 +68,12 @@ def scored_source(model: Model) -> Source:
             f"model {model.name} takes features of {len(sources)} sources: {', '.join(sources)}",
             hint="a stream scores events of the one source that all features come from",
         )
+    for view, _ in model.service.needed():
+        if view is not view.stored:
+            raise InputError(
+                f"model {model.name} takes view {view.stored.name} joined as {view.name}",
+                hint="a stream scores events by the keys that their source has",
+            )
     (source,) = sources.values()
     there = all_columns(source)
     for name in event_columns(model):

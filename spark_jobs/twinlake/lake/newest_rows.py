@@ -51,15 +51,17 @@ class Wanted:
     """What a service takes from one source, all of it plain columns.
 
     Attributes:
-        keys: The entity's join keys.
+        keys: The columns of the spine that hold the keys.
+        event_keys: The columns of the events that hold them, in the same order.
         views: The views, each with only the features taken.
-        events: Accepted events: the keys, ``_event_timestamp``, ``_known_timestamp``,
+        events: Accepted events: their keys, ``_event_timestamp``, ``_known_timestamp``,
             ``_hash_a``, ``_hash_b``, and the columns.
         known_is_event: Whether every event is known when it happens.
         files: Where the same events lie in files that workers can read; None where they cannot.
     """
 
     keys: Sequence[str]
+    event_keys: Sequence[str]
     views: Sequence[ViewShape]
     events: DataFrame
     known_is_event: bool
@@ -214,20 +216,20 @@ def _find(spark: SparkSession, index: _Index, source: Wanted) -> Newest:
         tasks = max(1, min(tasks, len(source.files.parts)))
         found = direct.task_numbers(spark, tasks)
     known_is_event, files = source.known_is_event, source.files
+    own_keys = tuple(source.event_keys)
 
     def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         held, code, time_us = shared.value
         asked = Questions(held.num_rows, code, time_us)
         codes = _Codes(held)
-        names = held.column_names
         if files is None:
             chunks = _chunks(batches)
         else:
-            columns = [*names, "_event_timestamp", "_known_timestamp", "_hash_a", "_hash_b"]
+            columns = [*own_keys, "_event_timestamp", "_known_timestamp", "_hash_a", "_hash_b"]
             numbers = direct.numbers_in(batches)
             chunks = (c for n in numbers for c in files.read(n, tasks, columns))
         for chunk in chunks:
-            _offer(asked, codes, chunk, names, known_is_event)
+            _offer(asked, codes, chunk, own_keys, known_is_event)
         yield from _kept_batches(asked.kept())
 
     for batch in found.mapInArrow(of_part, _KEPT)._collect_as_arrow():  # noqa: SLF001 (public from 4.0 on)
@@ -238,7 +240,7 @@ def _find(spark: SparkSession, index: _Index, source: Wanted) -> Newest:
 
 def _narrow(source: Wanted) -> DataFrame:
     return source.events.select(
-        *source.keys, "_event_timestamp", "_known_timestamp", "_hash_a", "_hash_b"
+        *source.event_keys, "_event_timestamp", "_known_timestamp", "_hash_a", "_hash_b"
     )
 
 

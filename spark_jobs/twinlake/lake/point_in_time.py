@@ -167,25 +167,36 @@ def _wanted(
 ) -> list[newest_rows.Wanted]:
     """Gather what is taken from each source."""
     wanted = []
-    for name in dict.fromkeys(item.view.source.name for item in items):
-        same = [item for item in items if item.view.source.name == name]
+    for same in _by_events(items).values():
         source = same[0].view.source
         wanted.append(
             newest_rows.Wanted(
                 keys,
+                event_keys(same[0].view),
                 [ViewShape.of(item.view, item.names) for item in same],
-                _events_with_keys(spark, same[0], keys),
+                _events_with_keys(spark, same[0]),
                 known_is_event=source.known == KNOWN_AT_EVENT,
-                files=_files(spark, keys, same),
+                files=_files(spark, same),
             )
         )
     return wanted
 
 
-def _files(spark: SparkSession, keys: tuple[str, ...], items: list[Taken]) -> DirectFiles | None:
+def _by_events(items: Sequence[Taken]) -> dict[tuple[str, tuple[str, ...]], list[Taken]]:
+    """Group what is taken from the same events, found by the same of their columns."""
+    groups: dict[tuple[str, tuple[str, ...]], list[Taken]] = {}
+    for item in items:
+        groups.setdefault((item.view.source.name, event_keys(item.view)), []).append(item)
+    return groups
+
+
+def _files(spark: SparkSession, items: list[Taken]) -> DirectFiles | None:
     """Find the files of one source's events, where what is taken stands in them."""
     shapes = [ViewShape.of(item.view, item.names) for item in items]
-    columns = [*keys, *(column for shape in shapes for column in shape.columns)]
+    columns = [
+        *event_keys(items[0].view),
+        *(column for shape in shapes for column in shape.columns),
+    ]
     return direct_files(
         spark, items[0].events_path, items[0].view.source, items[0].version, columns
     )
@@ -212,24 +223,21 @@ def _join_plain(
 def _join_entity(
     spark: SparkSession, spine: DataFrame, keys: tuple[str, ...], items: list[Taken], parts: int
 ) -> DataFrame:
-    sources = {item.view.source.name: item for item in items}
-    order = list(sources)
     frames = [_spine_side(spine, keys)]
-    slots = []
-    for position, (name, item) in enumerate(sources.items()):
-        same = [ViewShape.of(i.view, i.names) for i in items if i.view.source.name == name]
-        needed = {column: kind for shape in same for column, kind in shape.columns.items()}
-        slots.append(_slots(needed))
-        frames.append(_event_side(spark, item, position, keys, slots[position]))
-    union = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
     views = []
-    for item in items:
-        position = order.index(item.view.source.name)
-        shape = ViewShape.of(item.view, item.names)
-        views.append(_WorkerView(shape, position, slots[position]))
+    by_events = _by_events(items)
+    for position, same in enumerate(by_events.values()):
+        shapes = [ViewShape.of(item.view, item.names) for item in same]
+        needed = {column: kind for shape in shapes for column, kind in shape.columns.items()}
+        slots = _slots(needed)
+        frames.append(_event_side(spark, same[0], position, keys, slots))
+        views += [_WorkerView(shape, position, slots) for shape in shapes]
+    union = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
     payload = spine.columns
+    # Workers answer for one source after the other, and Spark takes their columns by position.
+    added = _added([item for same in by_events.values() for item in same])
     schema = [f"{tables.quoted(name)} {kind}" for name, kind in spine.dtypes]
-    schema += [f"{tables.quoted(field.name)} {field.type}" for field in _added(items)]
+    schema += [f"{tables.quoted(field.name)} {field.type}" for field in added]
 
     def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return _answer(batches, keys, payload, views)
@@ -269,9 +277,9 @@ def _spine_side(spine: DataFrame, keys: Sequence[str]) -> DataFrame:
     )
 
 
-def _events_with_keys(spark: SparkSession, item: Taken, keys: Sequence[str]) -> DataFrame:
+def _events_with_keys(spark: SparkSession, item: Taken) -> DataFrame:
     frame = events.accepted(spark, item.events_path, item.view.source, item.version)
-    for key in keys:
+    for key in event_keys(item.view):
         frame = frame.where(F.col(key).isNotNull())
     return frame
 
@@ -279,8 +287,9 @@ def _events_with_keys(spark: SparkSession, item: Taken, keys: Sequence[str]) -> 
 def _event_side(
     spark: SparkSession, item: Taken, position: int, keys: Sequence[str], slots: Mapping[str, str]
 ) -> DataFrame:
-    return _events_with_keys(spark, item, keys).select(
-        *keys,
+    named = zip(event_keys(item.view), keys, strict=True)
+    return _events_with_keys(spark, item).select(
+        *(F.col(tables.quoted(own)).alias(key) for own, key in named),
         F.lit(position).alias("side"),
         F.unix_micros("_event_timestamp").alias("event_us"),
         F.unix_micros("_known_timestamp").alias("known_us"),
@@ -350,4 +359,10 @@ def _null_where(array: pa.Array, absent: npt.NDArray[np.bool_]) -> pa.Array:
 def key_types(view: FeatureView) -> dict[str, str]:
     """Give the types that a spine's key columns must have for a view."""
     types = all_columns(view.source)
-    return {name: types[name] for name in view.entity.join_keys}
+    named = zip(view.entity.join_keys, event_keys(view), strict=True)
+    return {name: types[own] for name, own in named}
+
+
+def event_keys(view: FeatureView) -> tuple[str, ...]:
+    """Name the columns of a view's source that hold its keys, in the order of its join keys."""
+    return tuple(view.stored.entity.join_keys)
