@@ -3,11 +3,13 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 from click.testing import CliRunner
 
 from twinlake.cli.main import twinlake
+from twinlake.testing.feature_test import FeatureTest
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -17,6 +19,15 @@ def test_the_definition_shown_is_what_init_makes(tmp_path: Path) -> None:
     done = CliRunner().invoke(twinlake, ["init", str(tmp_path / "shop")])
     assert done.exit_code == 0
     assert (tmp_path / "shop" / "features.py").read_text("utf-8") == BLOCKS[0]
+
+
+def test_the_test_of_features_shown_passes(tmp_path: Path) -> None:
+    CliRunner().invoke(twinlake, ["init", str(tmp_path)])
+    (shown,) = [block for block in BLOCKS if "feature_test" in block]
+    names: dict[str, Any] = {}
+    exec(shown, names)  # noqa: S102 (our own page)
+    (test,) = [item for name, item in names.items() if name.startswith("test_")]
+    test(FeatureTest(tmp_path))
 
 
 def test_python_is_python_and_its_verbs_exist() -> None:

@@ -41,6 +41,31 @@ customer_orders = FeatureView(
 
 orders_service = FeatureService("orders_service", features=[customer_orders])
 '''
+_TESTS = '''"""What the features of this project give for a few rows. Run it with pytest."""
+
+from twinlake.testing.feature_test import FeatureTest
+
+
+def test_orders_of_the_last_thirty_days(feature_test: FeatureTest) -> None:
+    orders = feature_test(
+        "customer_orders",
+        """
+        order_id  customer_id  amount  ordered_at
+        a         7            10.0    2024-01-01 09:00
+        b         7            20.0    2024-01-20 18:30
+        """,
+    )
+    orders.at("2024-01-20 18:29", customer_id=7).equals(last_amount=10.0, orders_30d=1)
+    both = orders.at("2024-01-20 18:30", customer_id=7)
+    both.equals(last_amount=20.0, orders_30d=2, amount_mean_30d=15.0)
+    # A hop of a day: windows begin at midnight, so none is shorter than 30 days.
+    orders.at("2024-01-31 23:59", customer_id=7).equals(orders_30d=2)
+    orders.at("2024-02-01", customer_id=7).equals(orders_30d=1, amount_mean_30d=20.0)
+    later = orders.at("2024-03-01", customer_id=7)
+    later.equals(orders_30d=0, amount_mean_30d=None).has_status(amount_mean_30d="null")
+    orders.at("2024-06-01", customer_id=7).has_status(last_amount="expired")
+    orders.at("2024-01-20", customer_id=8).has_status(orders_30d="missing")
+'''
 
 
 @click.command()
@@ -51,20 +76,25 @@ def init(context: Context, folder: Path) -> None:
     """Make a new project in FOLDER."""
     from twinlake.errors import InputError
 
-    path = folder / "features.py"
-    if path.exists():
-        raise InputError(f"{path} is there already", hint="choose another folder")
+    path, tests = folder / "features.py", folder / "test_features.py"
+    for file in (path, tests):
+        if file.exists():
+            raise InputError(f"{file} is there already", hint="choose another folder")
     if folder.is_file():
         raise InputError(f"{folder} is a file", hint="choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(_TEMPLATE, encoding="utf-8")
+        tests.write_text(_TESTS, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"cannot write {path}: {error.strerror}", hint="choose another folder"
         ) from error
-    text = f"Made {path}. Put your definitions there, then: twinlake -C {folder} plan"
-    context.answer(text, {"project": str(folder), "file": str(path)})
+    text = (
+        f"Made {path}. Put your definitions there, then: twinlake -C {folder} plan\n"
+        f"Made {tests}. It tests them without Spark: pytest {folder}"
+    )
+    context.answer(text, {"project": str(folder), "file": str(path), "tests": str(tests)})
 
 
 @click.command()

@@ -60,8 +60,8 @@ def lineage(project: Project, name: str) -> dict[str, Any]:
             "views": [v.name for v in views],
             "breaks": {v.name: _document(dependents(definitions, made, v.name)) for v in views},
         }
-    for view in (*definitions.views.values(), *definitions.on_demand.values()):
-        names = list(_names(view))
+    for view in _views(definitions):
+        names = _names(view)
         if view.name == name:
             told = dependents(definitions, made, name)
             found["view"] = {"features": names, "breaks": _document(told)}
@@ -79,10 +79,13 @@ def lineage(project: Project, name: str) -> dict[str, Any]:
     return found
 
 
+def _views(definitions: Definitions) -> list[FeatureView | OnDemandView]:
+    return [*definitions.views.values(), *definitions.on_demand.values()]
+
+
 def _known(definitions: Definitions) -> list[str]:
-    views = (*definitions.views.values(), *definitions.on_demand.values())
-    named = (definitions.models, definitions.services, definitions.sources)
-    known = [name for items in named for name in items]
+    views = _views(definitions)
+    known = [*definitions.models, *definitions.services, *definitions.sources]
     return [*known, *(v.name for v in views), *(f"{v.name}.{f}" for v in views for f in _names(v))]
 
 

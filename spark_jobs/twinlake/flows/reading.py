@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from twinlake.definitions.clocks import DATA, WALL
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.resolution import request_types
 from twinlake.definitions.services import FeatureService
-from twinlake.definitions.times import format_instant, parse_instant_us, to_datetime
-from twinlake.definitions.types import (
-    FLOAT_TYPES,
-    INTEGER_BITS,
-    INTEGER_TYPES,
-    canonical_type,
-    is_decimal,
-)
+from twinlake.definitions.times import format_instant, parse_instant_us
+from twinlake.definitions.typed_values import exact_value, typed_value
+from twinlake.definitions.types import canonical_type
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
 from twinlake.flows import on_demand
 from twinlake.flows.project import Project, online_table
+from twinlake.online.on_demand import served
 from twinlake.online.reader import Served, ServedView, serve
 
 
@@ -114,7 +108,7 @@ def read_service(
         ):
             features.update(row)
     for function in functions if found else ():
-        computed = on_demand.served(function, found, requests)
+        computed = served(function, found, requests)
         for features, more in zip(found, computed, strict=True):
             features.update(more)
     wanted = service.feature_names()
@@ -164,7 +158,7 @@ def _typed_rows(
         keys.append({name: typed_value(name, row[name], kind) for name, kind in types.items()})
         requests.append(
             {
-                name: on_demand.request_value(name, typed_value(name, row[name], kind), kind)
+                name: exact_value(name, typed_value(name, row[name], kind), kind)
                 for name, kind in fields.items()
             }
         )
@@ -182,34 +176,3 @@ def _refuse_other_names(
             f"service {service.name} cannot be read by the key {named}",
             hint="give " + " ".join(f"{name}=VALUE" for name in wanted),
         )
-
-
-def typed_value(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of any type)
-    """Give a value the type of its column; text is read, anything else kept."""
-    if not isinstance(value, str) or kind == "string":
-        return value
-    try:
-        if kind in INTEGER_TYPES:
-            return _whole_number(name, value, kind)
-        if is_decimal(kind):
-            return Decimal(value)
-        if kind in FLOAT_TYPES:
-            return float(value)
-        if kind == "date":
-            return date.fromisoformat(value)
-        if kind == "timestamp":
-            return to_datetime(parse_instant_us(value))
-        if kind == "boolean":
-            return {"true": True, "false": False}[value.lower()]
-    except (ValueError, KeyError, InvalidOperation):
-        raise InputError(f"{name}={value!r} is no {kind}", hint=f"give a {kind}") from None
-    return value
-
-
-def _whole_number(name: str, text: str, kind: str) -> int:
-    number, half = int(text), 1 << INTEGER_BITS[kind] - 1
-    if not -half <= number < half:
-        raise InputError(
-            f"{name}={number} is outside {kind}", hint=f"give a number from {-half} to {half - 1}"
-        )
-    return number

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
@@ -20,10 +19,9 @@ from twinlake.crash_points import reached
 from twinlake.definitions.resolution import needed_columns, stored_features, view_features
 from twinlake.definitions.times import to_datetime
 from twinlake.definitions.views import FeatureView
-from twinlake.kernel.bounded import within_bound
-from twinlake.kernel.events import NEVER_US, Queries
-from twinlake.kernel.expiry import valid_until_us
-from twinlake.kernel.state import Provenance, fold
+from twinlake.kernel.events import NEVER_US
+from twinlake.kernel.folded_keys import folded_keys
+from twinlake.kernel.state import Provenance
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import arrays, events, tables
 from twinlake.lake.feature_rows import PREFIX
@@ -150,29 +148,15 @@ def fold_keys(
     """
     held = {name: PREFIX + name for name in shape.columns}
     happened, table = arrays.sorted_events(table, codes, count, held)
-    keys = np.arange(count, dtype=np.int64)
-    ends = np.searchsorted(happened.key, keys, side="right")
-    starts = np.searchsorted(happened.key, keys)
-    known_by_us = np.maximum.reduceat(happened.known_us, starts)
-    newest_us = happened.event_us[ends - 1]
-    found = vectors(happened, table, Queries(keys, newest_us, known_by_us), shape, PREFIX)
-    # From the newest event on reads are exact, law 4; what is known later comes in singly.
-    exact_from_us = np.minimum(newest_us, version_us)
-    # Of the rows that the state holds, so that whoever goes on from the state says the same.
-    until = valid_until_us(
-        within_bound(happened, exact_from_us, shape.most_rows),
-        Queries.at(keys, newest_us),
-        shape.measures,
-        shape.hop_us,
-        shape.ttl_us,
-    )
-    states = fold(happened, exact_from_us, shape.state, provenance)
-    first = pa.array(starts)
+    folded = folded_keys(happened, shape, provenance, version_us)
+    found = vectors(happened, table, folded.moments, shape, PREFIX)
+    first = pa.array(folded.first_row)
     out = [arrays.chunk(table, name).take(first) for name in shape.keys]
     for feature, column in zip(shape.features, found.columns, strict=True):
         out.append(column.cast(pa.int64()) if feature.type == "timestamp" else column)
-    out += [pa.array(newest_us), pa.array(happened.known_us[ends - 1])]
-    out += [pa.array(until, mask=until == NEVER_US), pa.array(states, pa.binary())]
+    out += [pa.array(folded.moments.as_of_us), pa.array(folded.known_us)]
+    out.append(pa.array(folded.until_us, mask=folded.until_us == NEVER_US))
+    out.append(pa.array(folded.states, pa.binary()))
     names = [*shape.keys, *(feature.name for feature in shape.features), *_SYSTEM]
     return pa.Table.from_arrays(out, names)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from twinlake.kernel.opened import OpenedStates, compute_states, newest_event_us
 from twinlake.kernel.shape import Shape
 from twinlake.kernel.state import peek
 from twinlake.kernel.views import ViewShape
-from twinlake.online.store import Key, OnlineRow, OnlineStore, OnlineTable
+from twinlake.online.store import Key, OnlineRow, OnlineTable
 
 PRESENT, NULL, MISSING, EXPIRED, ERROR = "present", "null", "missing", "expired", "error"
 OVERFLOW = "overflow"
@@ -105,8 +105,16 @@ class ServedView:
     versions: list[int | None]
 
 
+class RowReader(Protocol):
+    """What a read asks of an online store."""
+
+    def read(self, table: OnlineTable, keys: Sequence[Key]) -> list[OnlineRow | None]:
+        """The rows of these keys, in this order; None for a key without a row."""
+        ...
+
+
 def serve(
-    store: OnlineStore,
+    store: RowReader,
     table: OnlineTable,
     view: FeatureView,
     keys: Sequence[Key],
@@ -118,7 +126,7 @@ def serve(
     """Serve a view's features for many keys in one round.
 
     Args:
-        store: The online store.
+        store: The online store, or what else holds rows.
         table: The view's table.
         view: The view.
         keys: The keys, each in the order of the entity's join keys.

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twinlake.definitions.typed_values import exact_value
 from twinlake.errors import InputError
-from twinlake.flows import on_demand
 from twinlake.kernel.cells import to_column, to_python
 from twinlake.kernel.on_demand import Computation, compute, compute_checked, first_failing_row
 from twinlake.lake import arrays
 from twinlake.lake.arrow_types import arrow_type
+from twinlake.online import on_demand
 from twinlake.online.reader import ERROR, MISSING, NULL, PRESENT, Served
 
 INPUTS = {
@@ -121,7 +122,7 @@ def test_training_and_serving_give_the_same_bits(rows: list[dict[str, Any]]) -> 
     ]
     for position, row in enumerate(rows):
         told = {name: Served(row[name], PRESENT, 1) for name in INPUTS if name != "m"}
-        asked = {"m": on_demand.request_value("m", row["m"], INPUTS["m"])}
+        asked = {"m": exact_value("m", row["m"], INPUTS["m"])}
         (served,) = on_demand.served(made, [told], [asked])
         for number, name in enumerate(OUTPUTS):
             assert served[name].status == (NULL if served[name].value is None else PRESENT)
@@ -297,11 +298,11 @@ UNFIT: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("value", "kind", "read"), FITTING)
 def test_a_request_field_is_read_as_its_type(value: Any, kind: str, read: Any) -> None:
-    found = on_demand.request_value("x", value, kind)
+    found = exact_value("x", value, kind)
     assert (type(found), found) == (type(read), read)
 
 
 @pytest.mark.parametrize(("value", "kind"), UNFIT)
 def test_a_request_field_that_says_something_else_is_refused(value: Any, kind: str) -> None:
     with pytest.raises(InputError, match=r"x=.* is no"):
-        on_demand.request_value("x", value, kind)
+        exact_value("x", value, kind)
