@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from twinlake import errors
-from twinlake.cli import assertions, checks, definitions, jobs, maintenance, streams
+from twinlake.cli import assertions, checks, definitions, jobs, maintenance, streams, training
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
 
@@ -64,6 +64,7 @@ def twinlake(
 for _command in (
     *definitions.COMMANDS,
     *jobs.COMMANDS,
+    *training.COMMANDS,
     *checks.COMMANDS,
     *assertions.COMMANDS,
     *streams.COMMANDS,
