@@ -26,8 +26,8 @@ import pyarrow as pa
 from examples.card_fraud.chains import positions
 from examples.card_fraud.spine import write_spine
 from examples.stages import Stages
-from twinlake.cli.jobs import trained_document
 from twinlake.cli.main import report
+from twinlake.cli.training import trained_document
 from twinlake.clock import now_us
 from twinlake.flows import applying, materializing, modelling, training_sets
 from twinlake.flows.modelling import Trained
@@ -35,9 +35,8 @@ from twinlake.flows.project import Project
 from twinlake.flows.training_sets import TrainingSet
 from twinlake.lake import training_tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP
-from twinlake.models.boosting import xgb
+from twinlake.models.scorer import Scorer
 from twinlake.models.split import microseconds
-from twinlake.models.train import as_doubles, predict
 from twinlake.settings import load_settings
 
 SOURCE: Final = "transactions"
@@ -93,20 +92,17 @@ def train(project: Project, training_set: TrainingSet) -> Judged:
     """Train the model and judge it."""
     trained = modelling.train_model(project, MODEL, training_set)
     recipe = modelling.recipe_of(trained.model)
-    booster = trained.result.booster
     rows = training_tables.read_arrow(
         project.spark,
         training_set.path,
         training_set.version,
         [*dict.fromkeys(["cc_num", EVENT_TIMESTAMP, recipe.label, *recipe.features])],
     )
-    judged = _recall_by_position(rows, trained, recipe.features)
-    return Judged(trained, judged, hand_checks(booster, recipe.features))
+    judged = _recall_by_position(rows, trained)
+    return Judged(trained, judged, hand_checks(trained.result.scorer))
 
 
-def _recall_by_position(
-    rows: pa.Table, trained: Trained, features: tuple[str, ...]
-) -> dict[int, tuple[int, int]]:
+def _recall_by_position(rows: pa.Table, trained: Trained) -> dict[int, tuple[int, int]]:
     """Count the holdout's frauds by position, and those called fraud."""
     times_us = microseconds(rows[EVENT_TIMESTAMP], EVENT_TIMESTAMP)
     # Over all rows: a chain may have begun before the holdout.
@@ -115,10 +111,8 @@ def _recall_by_position(
     )
     asked = np.flatnonzero((where > 0) & (times_us >= trained.result.cut.timestamp() * 1_000_000))
     vectors = rows.take(pa.array(asked))
-    doubles = pa.table({name: as_doubles(vectors[name], name) for name in features})
-    is_called = predict(trained.result.booster, doubles, threads=os.cpu_count() or 1) > (
-        trained.model.threshold or 0.0
-    )
+    given = trained.result.scorer.predict(vectors, threads=os.cpu_count() or 1)
+    is_called = given > (trained.model.threshold or 0.0)
     return {
         int(position): (
             int(np.count_nonzero(where[asked] == position)),
@@ -128,10 +122,10 @@ def _recall_by_position(
     }
 
 
-def hand_checks(booster: xgb.Booster, features: tuple[str, ...]) -> list[dict[str, float]]:
+def hand_checks(scorer: Scorer) -> list[dict[str, float]]:
     """Ask the model what the original asks its endpoint."""
-    vectors = pa.table({name: [check[name] for check in HAND_CHECKS] for name in features})
-    given = predict(booster, vectors, threads=1)
+    vectors = pa.table({name: [check[name] for check in HAND_CHECKS] for name in scorer.features})
+    given = scorer.predict(vectors)
     return [
         {**check, "probability": float(probability)}
         for check, probability in zip(HAND_CHECKS, given, strict=True)

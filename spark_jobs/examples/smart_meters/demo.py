@@ -8,7 +8,7 @@ from typing import Any
 from examples.smart_meters.spine import write_spine
 from examples.stages import Stages
 from twinlake.cli.checks import verdict_document
-from twinlake.cli.jobs import trained_document
+from twinlake.cli.training import trained_document
 from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.views import FeatureView
 from twinlake.flows import applying, checking, materializing, modelling, reading, training_sets

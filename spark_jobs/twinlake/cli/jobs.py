@@ -1,4 +1,4 @@
-"""The verbs that do work: materialize, backfill, training-set, train."""
+"""The verbs that do work: materialize, backfill, training-set."""
 
 from __future__ import annotations
 
@@ -248,87 +248,4 @@ def training_set_document(built: Any) -> dict[str, Any]:  # noqa: ANN401 (import
     }
 
 
-@click.command()
-@click.argument("model")
-@click.option(
-    "--spine",
-    type=click.Path(path_type=Path),
-    help="Build the training set from this spine; the newest one is taken without it.",
-)
-@json_option
-@pass_context
-def train(context: Context, model: str, spine: Path | None) -> None:
-    """Train MODEL and log it in MLflow.
-
-    The last part of time is held out, and naive forecasts are measured on the same rows; of a
-    model that gives probabilities, how well they tell positives from negatives.
-    """
-    with context.open() as project:
-        service = project.model(model).service.name
-        # MLflow takes seconds to load, and a wrong name is told without it.
-        from twinlake.flows import modelling, training_sets
-
-        if spine is None:
-            chosen = modelling.newest_training_set(project, service)
-        else:
-            chosen = training_sets.build(project, service, spine)
-        trained = modelling.train_model(project, model, chosen)
-        tracking = project.settings.mlflow_tracking
-    document = trained_document(trained)
-    text = (
-        f"{model} version {trained.tracked.version}, {document['trees']} trees, tested on "
-        f"{document['test_rows']:,} rows from {document['cut']}\n\n"
-        f"{quality_text(document)}\n\n"
-        f"look at it: .venv/bin/mlflow ui --backend-store-uri {tracking}"
-    )
-    context.answer(text, document)
-
-
-def quality_text(document: dict[str, Any]) -> str:
-    """Lay out the errors beside those of the naive forecasts, or how labels are told apart."""
-    found = document["classification"]
-    if found is None:
-        errors = document["errors"].items()
-        rows = [(name, f"{e['mae']:.4f}", f"{e['rmse']:.4f}") for name, e in errors]
-        return table(("forecast", "MAE", "RMSE"), rows)
-    positives = found["true_positives"] + found["false_negatives"]
-    share = positives / document["test_rows"]
-    ranked = [
-        ("ROC AUC", f"{found['roc_auc']:.4f}", "0.5000"),
-        ("average precision", f"{found['average_precision']:.4f}", f"{share:.4f}"),
-    ]
-    called = [
-        ("positive", f"{found['true_positives']:,}", f"{found['false_negatives']:,}"),
-        ("negative", f"{found['false_positives']:,}", f"{found['true_negatives']:,}"),
-    ]
-    return (
-        f"{table(('metric', 'model', 'a guess'), ranked)}\n\n"
-        f"{table(('label', 'called positive', 'called negative'), called)}\n\n"
-        f"above a probability of {found['threshold']}: precision {found['precision']:.4f}, "
-        f"recall {found['recall']:.4f}"
-    )
-
-
-def trained_document(trained: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
-    """Write down a trained model, for people and programs alike."""
-    result = trained.result
-    errors = {name: {"mae": e.mae, "rmse": e.rmse} for name, e in result.errors.items()}
-    gain = result.metrics().get("mae_gain_over_best_baseline")
-    told = result.classification
-    return {
-        "model": trained.model.name,
-        "version": trained.tracked.version,
-        "run_id": trained.tracked.run_id,
-        "sha256": trained.tracked.sha256,
-        "training_set": trained.training_set.name,
-        "train_rows": result.train_rows,
-        "test_rows": result.test_rows,
-        "cut": result.cut.isoformat(),
-        "trees": result.rounds,
-        "errors": errors,
-        "mae_gain_over_best_baseline": gain,
-        "classification": None if told is None else {"threshold": told.threshold, **told.metrics()},
-    }
-
-
-COMMANDS = (materialize, materialize_incremental, backfill, training_set, train)
+COMMANDS = (materialize, materialize_incremental, backfill, training_set)

@@ -27,6 +27,13 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(lines)
 
 
+def aligned(values: Sequence[float], digits: int) -> list[str]:
+    """Write numbers with as many digits, their points below each other."""
+    texts = [f"{value:,.{digits}f}" for value in values]
+    width = max(map(len, texts), default=0)
+    return [text.rjust(width) for text in texts]
+
+
 def _text(cell: Any) -> str:  # noqa: ANN401 (a cell of any type)
     if cell is None:
         return "-"

@@ -17,7 +17,16 @@ from pathlib import Path
 import click
 
 from twinlake import errors
-from twinlake.cli import assertions, checks, definitions, jobs, lineage, maintenance, streams
+from twinlake.cli import (
+    assertions,
+    checks,
+    definitions,
+    jobs,
+    lineage,
+    maintenance,
+    streams,
+    training,
+)
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
 
@@ -64,6 +73,7 @@ def twinlake(
 for _command in (
     *definitions.COMMANDS,
     *jobs.COMMANDS,
+    *training.COMMANDS,
     *checks.COMMANDS,
     *assertions.COMMANDS,
     *streams.COMMANDS,

@@ -248,6 +248,7 @@ def _model_document(model: Model) -> dict[str, Any]:
         "spine_features": list(model.spine_features),
         "baselines": dict(model.baselines),
         "parameters": dict(model.parameters),
+        "candidates": {name: dict(changed) for name, changed in model.candidates.items()},
         "rounds": model.rounds,
         "test_fraction": model.test_fraction,
         "trained_from": model.trained_from,

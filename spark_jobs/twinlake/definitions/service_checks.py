@@ -15,7 +15,15 @@ from twinlake.definitions.names import (
 )
 from twinlake.definitions.on_demand import NULLS, OnDemandView
 from twinlake.definitions.resolution import request_types
-from twinlake.definitions.services import PROBABILITIES, TEST_FRACTION, FeatureService, Model
+from twinlake.definitions.services import (
+    ALWAYS_COMPARED,
+    PROBABILITIES,
+    RESERVED_PARAMETERS,
+    ROUNDS,
+    TEST_FRACTION,
+    FeatureService,
+    Model,
+)
 from twinlake.definitions.times import parse_instant_us
 from twinlake.definitions.types import canonical_type, is_decimal
 from twinlake.definitions.views import AliasedView, FeatureView
@@ -213,8 +221,33 @@ def model_problems(model: Model) -> Iterator[Problem]:
         )
     if model.rounds < 1:
         yield Problem(f"{place}, rounds", f"is {model.rounds}", "use at least 1")
+    yield from _reserved_problems(model.parameters, f"{place}, parameters")
+    yield from _candidate_problems(model, place)
     yield from _split_problems(model, place)
     yield from _threshold_problems(model, place)
+
+
+def _reserved_problems(parameters: Mapping[str, object], place: str) -> Iterator[Problem]:
+    for name in sorted(RESERVED_PARAMETERS & set(parameters)):
+        yield Problem(place, f"set {name}, which is not the model's to say", "leave it out")
+
+
+def _candidate_problems(model: Model, place: str) -> Iterator[Problem]:
+    for name, changed in model.candidates.items():
+        where = f"{place}, candidate {name}"
+        yield from name_problems(where, name)
+        if name in ALWAYS_COMPARED:
+            yield Problem(where, "is the name of what is always compared", "choose another")
+        if not changed:
+            hint = 'give parameters that differ from the model\'s own, such as {"max_depth": 4}'
+            yield Problem(where, "changes nothing", hint)
+        if "objective" in changed:
+            found = "sets the objective, under which candidates could not be compared"
+            yield Problem(where, found, "set it in the model's parameters")
+        yield from _reserved_problems(changed, where)
+        rounds = changed.get(ROUNDS, 1)
+        if not isinstance(rounds, int) or rounds < 1:
+            yield Problem(f"{where}, {ROUNDS}", f"is {rounds!r}", "use a whole number from 1 on")
 
 
 def _split_problems(model: Model, place: str) -> Iterator[Problem]:

@@ -11,6 +11,20 @@ from twinlake.definitions.views import FeatureView, Selection
 # The objective of XGBoost under which a model gives the probability that a label is 1.
 PROBABILITIES = "binary:logistic"
 TEST_FRACTION = 0.2
+# Said by the caller or by the machine, never by a definition: they must not change what is learned.
+RESERVED_PARAMETERS = frozenset(
+    {"nthread", "n_jobs", "seed", "random_state", "device", "verbosity"}
+)
+# A setting of a candidate's beside XGBoost's parameters: how many trees at most.
+ROUNDS = "rounds"
+# What a leaderboard always compares; a model's own candidates are called otherwise.
+OWN_SETTINGS = "xgboost"
+LOGISTIC_REGRESSION = "logistic_regression"
+RIDGE = "ridge"
+DECISION_TREE = "decision_tree"
+ALWAYS_COMPARED = (OWN_SETTINGS, LOGISTIC_REGRESSION, RIDGE, DECISION_TREE)
+
+Parameter = str | int | float
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,9 @@ class Model:
         spine_features: Spine columns that it takes beside the service's features.
         baselines: Naive forecast to compare with: its name to the feature that it is.
         parameters: XGBoost's parameters.
+        candidates: Further settings that a leaderboard tries: a name to the parameters that differ
+            from the model's own, and to ``rounds`` where the number of trees does. Without any,
+            a few that often do well.
         rounds: How many trees at most.
         test_fraction: The last part of time that is held out.
         trained_from: Only rows after this instant are learned, such as ``"2022-01-15"``.
@@ -105,7 +122,8 @@ class Model:
     label: str
     spine_features: Sequence[str] = ()
     baselines: Mapping[str, str] = field(default_factory=dict)
-    parameters: Mapping[str, str | int | float] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    candidates: Mapping[str, Mapping[str, Parameter]] = field(default_factory=dict)
     rounds: int = 200
     test_fraction: float = TEST_FRACTION
     trained_from: str | None = None

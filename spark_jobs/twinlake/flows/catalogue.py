@@ -46,7 +46,12 @@ def listing(project: Project) -> dict[str, Any]:
             for service in definitions.services.values()
         ],
         "models": [
-            {"name": model.name, "service": model.service.name, "label": model.label}
+            {
+                "name": model.name,
+                "service": model.service.name,
+                "label": model.label,
+                "candidates": list(model.candidates),
+            }
             for model in definitions.models.values()
         ],
         "training_sets": [

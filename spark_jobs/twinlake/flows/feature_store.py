@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from twinlake.flows.checking import Verdict
     from twinlake.flows.leak_checking import LeakCheck
     from twinlake.flows.materializing import Materialized
-    from twinlake.flows.modelling import Trained
+    from twinlake.flows.modelling import Leaderboard, Trained
     from twinlake.flows.stream_lander import Progress
     from twinlake.flows.training_sets import TrainingSet
     from twinlake.lake.validation import Validation
@@ -221,13 +221,21 @@ class FeatureStore:
         """
         from twinlake.flows import modelling
 
-        service = self.project.model(model).service.name
-        chosen = (
-            modelling.newest_training_set(self.project, service)
-            if spine is None
-            else self.build_training_set(service, spine)
-        )
-        return modelling.train_model(self.project, model, chosen)
+        return modelling.train_model(self.project, model, self._training_set(model, spine))
+
+    def leaderboard(self, model: str, spine: Spine | None = None) -> Leaderboard:
+        """Train several candidates on the same rows, and make the best the champion.
+
+        They are XGBoost with the model's own parameters and with those of its ``candidates``, a
+        linear model and a decision tree, each a run below one run of MLflow.
+
+        Args:
+            model: The model.
+            spine: Build the training set from this; without it, the newest one is taken.
+        """
+        from twinlake.flows import modelling
+
+        return modelling.train_candidates(self.project, model, self._training_set(model, spine))
 
     def parity(
         self, service: str | None = None, keys: int | None = None, as_of: Instant | None = None
@@ -300,6 +308,16 @@ class FeatureStore:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _training_set(self, model: str, spine: Spine | None) -> TrainingSet:
+        from twinlake.flows import modelling
+
+        service = self.project.model(model).service.name
+        # Building takes long, and is for nothing where what is trained could not be kept.
+        modelling.require_mlflow(self.project, model)
+        if spine is None:
+            return modelling.newest_training_set(self.project, service)
+        return self.build_training_set(service, spine)
 
     def _spine_file(self, spine: Spine) -> Path:
         if isinstance(spine, str | os.PathLike):

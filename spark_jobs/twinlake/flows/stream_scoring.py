@@ -35,7 +35,6 @@ from twinlake.lake.feature_rows import PREFIX
 from twinlake.lake.recent import RecentEvents, distinct_keys
 from twinlake.lake.vectors import vectors
 from twinlake.models.registered import load_champion
-from twinlake.models.train import as_doubles, predict
 
 # Why an event was not scored.
 TOO_LATE = "windows reach further back than the stream holds"
@@ -207,8 +206,7 @@ class StreamScorer:
 
     def _predicted(self, asked: pa.Table, inputs: dict[str, pa.Array]) -> pa.Table:
         names = self._champion.features
-        taken = {name: as_doubles(pa.chunked_array([inputs[name]]), name) for name in names}
-        prediction = predict(self._champion.booster, pa.table(taken), threads=1)
+        prediction = self._champion.predict(pa.table({name: inputs[name] for name in names}))
         threshold = self.model.threshold
         positive = pa.nulls(len(asked), pa.bool_())
         if threshold is not None:

@@ -95,9 +95,18 @@ def read_arrow(
 
     Training sets are only ever appended to, so their files hold just their rows.
     """
+    return _dataset(spark, path, version).to_table(
+        columns=None if columns is None else list(columns)
+    )
+
+
+def read_batches(spark: SparkSession, path: Path, version: int) -> pa.RecordBatchReader:
+    """Read all columns of a training set like ``read_arrow``, batch by batch."""
+    return _dataset(spark, path, version).scanner().to_reader()
+
+
+def _dataset(spark: SparkSession, path: Path, version: int) -> ds.Dataset:
     files = [
         unquote(urlsplit(name).path) for name in tables.read(spark, path, version).inputFiles()
     ]
-    return ds.dataset(sorted(files), format="parquet").to_table(
-        columns=None if columns is None else list(columns)
-    )
+    return ds.dataset(sorted(files), format="parquet")

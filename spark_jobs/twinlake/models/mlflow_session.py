@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from twinlake.errors import EnvironmentFailure
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,6 +30,14 @@ QUIET_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+
+# To find out whether a server is there at all; in the middle of logging MLflow is more patient.
+IMPATIENT_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+# As long as another process may take to write what it writes at once.
+SQLITE_WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -53,20 +67,95 @@ def mlflow_at(uri: str) -> Iterator[MlflowClient]:
 
     Yields:
         The client.
+
+    Raises:
+        EnvironmentFailure: Something that was asked of MLflow inside failed there.
     """
     # Telemetry decides when MLflow is imported, so this one stays for the process.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with warnings.catch_warnings(), _quiet(NOISY_LOGGERS):
         warnings.filterwarnings("ignore", message=NOISY_WARNING)
         import mlflow
+        from mlflow.exceptions import MlflowException
 
         before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
         with _environment({**QUIET_ENVIRONMENT, "MLFLOW_TRACKING_URI": uri}):
             mlflow.set_tracking_uri(uri)
             try:
                 yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+            except MlflowException as error:
+                raise _failure(uri, str(error)) from error
             finally:
                 mlflow.set_tracking_uri(before)
+
+
+def require_tracking(store: TrackingStore) -> None:
+    """Find out whether MLflow takes what a training will log, before there is anything to log.
+
+    The experiment is there afterwards.
+
+    Raises:
+        EnvironmentFailure: It does not answer, or cannot write.
+    """
+    scheme = urlsplit(store.uri).scheme
+    if scheme.startswith("sqlite"):
+        _require_database(store.uri)
+    if urlsplit(store.artifacts).scheme in {"", "file"}:
+        folder = Path(unquote(urlsplit(store.artifacts).path))
+        if refused := _refused(folder):
+            raise _failure(store.uri, f"it keeps files in {folder}: {refused}")
+    with _environment(IMPATIENT_ENVIRONMENT), mlflow_at(store.uri) as client:
+        experiment_id(client, store)
+
+
+def experiment_id(client: MlflowClient, store: TrackingStore) -> str:
+    """Find the experiment or create it."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(store.experiment)
+    if found is None:
+        try:
+            return str(
+                client.create_experiment(store.experiment, artifact_location=store.artifacts)
+            )
+        except MlflowException as error:
+            # Another process that trains for the first time may have been quicker.
+            found = client.get_experiment_by_name(store.experiment)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _require_database(uri: str) -> None:
+    """Refuse a SQLite file that cannot be written; MLflow itself tries for minutes."""
+    file = Path(uri.partition(":///")[2].partition("?")[0])
+    # SQLite writes a second file beside the first.
+    if refused := _refused(file.parent):
+        raise _failure(uri, f"{file.parent}: {refused}")
+    if not file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(file, timeout=SQLITE_WAIT_S, isolation_level=None)) as store:
+            store.execute("BEGIN IMMEDIATE")
+            store.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise _failure(uri, str(error)) from error
+
+
+def _refused(folder: Path) -> str | None:
+    """Tell why a folder cannot be written to, or made; None where it can."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        return f"{there} is no folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written to"
+
+
+def _failure(uri: str, found: str) -> EnvironmentFailure:
+    lines = [line for line in found.splitlines() if line.strip()] or ["no answer"]
+    # An address may hold a password.
+    shown = re.sub(r"//[^/@]*@", "//", f"MLflow at {uri} failed: {lines[0]}")
+    hint = "check that it runs and can be written to; conf/ says under [mlflow] where it is"
+    return EnvironmentFailure(shown, hint=hint)
 
 
 @contextmanager

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from twinlake.definitions.services import PROBABILITIES
+from twinlake.definitions.services import PROBABILITIES, RESERVED_PARAMETERS, Parameter
 from twinlake.errors import InputError
-
-Parameter = str | int | float | bool
-
-# Said by the caller or by the machine, never by a recipe: they must not change what is learned.
-RESERVED = frozenset({"nthread", "n_jobs", "seed", "random_state", "device", "verbosity"})
 
 
 @dataclass(frozen=True)
@@ -29,6 +24,7 @@ class TrainingRecipe:
         threshold: The label is 0 or 1 and is forecast as a probability; a row whose probability is
             above the threshold is called positive.
         params: XGBoost's parameters; threads and seed are arguments of the training.
+        candidates: Settings that a leaderboard tries beside these: name to what differs.
         rounds: How many trees, or how many at most with early stopping.
         early_stopping_rounds: Stop when so many trees did not help on the validation tail.
         validation_fraction: With early stopping, the last part of the training time.
@@ -41,6 +37,7 @@ class TrainingRecipe:
     time_column: str = "event_timestamp"
     test_fraction: float = 0.2
     params: Mapping[str, Parameter] = field(default_factory=dict)
+    candidates: Mapping[str, Mapping[str, Parameter]] = field(default_factory=dict)
     rounds: int = 100
     early_stopping_rounds: int | None = None
     validation_fraction: float = 0.1
@@ -68,7 +65,7 @@ class TrainingRecipe:
             self.early_stopping_rounds is not None and self.early_stopping_rounds < 1
         ):
             problems.append("rounds and early_stopping_rounds must be at least 1")
-        if reserved := sorted(RESERVED & set(self.params)):
+        if reserved := sorted(RESERVED_PARAMETERS & set(self.params)):
             problems.append(f"params must not set {', '.join(reserved)}")
         if "model" in self.baselines:
             problems.append("a baseline cannot be called model")

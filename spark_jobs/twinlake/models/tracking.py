@@ -1,8 +1,7 @@
-"""Log a finished training in MLflow: run, data sets, receipt, pictures, model.
+"""Log finished trainings in MLflow: runs, data sets, receipt, pictures, models.
 
 MLflow takes seconds to import and so is imported only where it is called. It is used through its
-client, which leaves the caller's active run alone. The model is written as XGBoost's UBJSON, never
-as a pickle, and registered together with the SHA-256 of its file.
+client, which leaves the caller's active run alone.
 """
 
 from __future__ import annotations
@@ -10,27 +9,43 @@ from __future__ import annotations
 import datetime as dt
 import json
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlake.definitions.times import format_instant
-from twinlake.errors import StateError
-from twinlake.models.boosting import xgb
-from twinlake.models.mlflow_session import TrackingStore, mlflow_at
-from twinlake.models.plots import draw_importance, draw_result
+from twinlake.models import leaderboard
+from twinlake.models.candidates import XGBOOST, Candidate, own_settings
+from twinlake.models.leaderboard import Entry
+from twinlake.models.mlflow_session import TrackingStore, experiment_id, mlflow_at
+from twinlake.models.model_files import LoggedFile, log_model, register
+from twinlake.models.plots import draw_importance, draw_leaderboard, draw_result
 from twinlake.models.receipts import Receipt, TablePin
 from twinlake.models.recipe import TrainingRecipe
-from twinlake.models.registered import MODEL_FILE, SHA256_TAG, stored_model
+from twinlake.models.registered import SHA256_TAG
 from twinlake.models.train import TrainingResult
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RECEIPT_TAG = "twinlake.receipt_digest"
+CANDIDATE_TAG = "twinlake.candidate"
+# By this tag MLflow shows a run below another.
+PARENT_TAG = "mlflow.parentRunId"
+LEADERBOARD_FILE = "leaderboard.json"
 # MLflow keeps at most 36 characters of a data set's digest; the tag keeps all.
 DIGEST_SHOWN = 32
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was learned from: a training set's receipt, and its Delta table, pinned."""
+
+    receipt: Receipt
+    training_set: TablePin
 
 
 @dataclass(frozen=True)
@@ -44,12 +59,26 @@ class TrackedModel:
     sha256: str
 
 
+@dataclass(frozen=True)
+class TrackedLeaderboard:
+    """A leaderboard as it was logged.
+
+    Attributes:
+        run_id: The parent run.
+        runs: The run of each candidate, by its name.
+        best: The best candidate, registered; its run is the one below the parent.
+    """
+
+    run_id: str
+    runs: Mapping[str, str]
+    best: TrackedModel
+
+
 def log_training(
     store: TrackingStore,
     recipe: TrainingRecipe,
     result: TrainingResult,
-    receipt: Receipt,
-    training_set: TablePin,
+    origin: Origin,
     *,
     started_at: dt.datetime,
     finished_at: dt.datetime,
@@ -61,60 +90,125 @@ def log_training(
         store: Where to.
         recipe: What was learned; the model is registered under its name.
         result: The model and its errors.
-        receipt: The receipt of the training set.
-        training_set: The Delta table that was trained on, pinned.
+        origin: What it was learned from.
         started_at: When the training began; aware.
         finished_at: When it ended; aware.
         alias: Alias that is to name this version from now on, such as ``champion``.
 
     Returns:
         Ids, version and the SHA-256 of the model.
+
+    Raises:
+        EnvironmentFailure: MLflow does not take it.
     """
+    entry = Entry(own_settings(recipe), result, started_at, finished_at)
+    named = f"{recipe.name} {origin.receipt.digest()[:8]}"
     with mlflow_at(store.uri) as client:
-        experiment = _experiment_id(client, store)
-        run = client.create_run(
-            experiment,
-            start_time=_milliseconds(started_at),
-            run_name=f"{recipe.name} {receipt.digest()[:8]}",
-        )
-        run_id: str = run.info.run_id
-        try:
-            _log_facts(client, run_id, recipe, result, _milliseconds(finished_at))
-            _log_data(client, run_id, recipe, receipt, training_set)
-            _log_files(client, run_id, recipe, result, receipt)
-            model_uri, digest = _log_model(client, run_id, recipe, result)
-            version = _register(client, recipe.name, model_uri, run_id, digest, alias)
-        except BaseException:
-            client.set_terminated(run_id, "FAILED", end_time=_milliseconds(finished_at))
-            raise
-        client.set_tag(run_id, SHA256_TAG, digest)
-        client.set_tag(run_id, RECEIPT_TAG, receipt.digest())
-        client.set_terminated(run_id, "FINISHED", end_time=_milliseconds(finished_at))
-    return TrackedModel(run_id, model_uri, recipe.name, version, digest)
+        with _run(client, store, named, (started_at, finished_at)) as run_id:
+            logged = _log_entry(client, run_id, recipe.name, entry, origin)
+            version = register(client, recipe.name, logged, run_id, alias)
+        return TrackedModel(run_id, logged.model_uri, recipe.name, version, logged.sha256)
 
 
-def _experiment_id(client: MlflowClient, store: TrackingStore) -> str:
-    """Find the experiment or create it."""
-    found = client.get_experiment_by_name(store.experiment)
-    if found is None:
-        return str(client.create_experiment(store.experiment, artifact_location=store.artifacts))
-    return str(found.experiment_id)
+def log_leaderboard(
+    store: TrackingStore,
+    recipe: TrainingRecipe,
+    entries: Sequence[Entry],
+    origin: Origin,
+    *,
+    alias: str | None = None,
+) -> TrackedLeaderboard:
+    """Log candidates as runs below one run, and register the best.
+
+    Args:
+        store: Where to.
+        recipe: The model's; the best candidate is registered under its name.
+        entries: The candidates, best first.
+        origin: What they were learned from.
+        alias: Alias that is to name the best from now on, such as ``champion``.
+
+    Raises:
+        EnvironmentFailure: MLflow does not take it.
+    """
+    times = min(e.started_at for e in entries), max(e.finished_at for e in entries)
+    named = f"{recipe.name} leaderboard {origin.receipt.digest()[:8]}"
+    runs: dict[str, str] = {}
+    logged: dict[str, LoggedFile] = {}
+    with mlflow_at(store.uri) as client, _run(client, store, named, times) as parent:
+        for entry in entries:
+            name = entry.candidate.name
+            tags = {PARENT_TAG: parent, CANDIDATE_TAG: name}
+            with _run(client, store, name, (entry.started_at, entry.finished_at), tags) as run_id:
+                runs[name] = run_id
+                logged[name] = _log_entry(client, run_id, recipe.name, entry, origin)
+        best = entries[0].candidate.name
+        _log_facts(client, parent, own_settings(recipe), entries[0].result, times[1])
+        _log_data(client, parent, entries[0].result, recipe, origin)
+        _log_board(client, parent, entries, recipe.label)
+        client.set_tag(parent, CANDIDATE_TAG, best)
+        client.set_tag(parent, RECEIPT_TAG, origin.receipt.digest())
+        version = register(client, recipe.name, logged[best], runs[best], alias)
+    found = logged[best]
+    tracked = TrackedModel(runs[best], found.model_uri, recipe.name, version, found.sha256)
+    return TrackedLeaderboard(parent, runs, tracked)
+
+
+@contextmanager
+def _run(
+    client: MlflowClient,
+    store: TrackingStore,
+    name: str,
+    times: tuple[dt.datetime, dt.datetime],
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """Write a run: finished when all went well, else failed."""
+    begun, ended = map(_milliseconds, times)
+    run = client.create_run(
+        experiment_id(client, store), start_time=begun, run_name=name, tags=dict(tags or {})
+    )
+    try:
+        yield run.info.run_id
+    except BaseException:
+        client.set_terminated(run.info.run_id, "FAILED", end_time=ended)
+        raise
+    client.set_terminated(run.info.run_id, "FINISHED", end_time=ended)
+
+
+def _log_entry(
+    client: MlflowClient, run_id: str, name: str, entry: Entry, origin: Origin
+) -> LoggedFile:
+    """Log all of one training under its run."""
+    result, recipe = entry.result, entry.candidate.recipe
+    _log_facts(client, run_id, entry.candidate, result, entry.finished_at)
+    _log_data(client, run_id, result, recipe, origin)
+    _log_files(client, run_id, result, recipe.label, origin.receipt)
+    logged = log_model(client, run_id, name, result.scorer)
+    client.set_tag(run_id, SHA256_TAG, logged.sha256)
+    client.set_tag(run_id, RECEIPT_TAG, origin.receipt.digest())
+    return logged
 
 
 def _log_facts(
-    client: MlflowClient, run_id: str, recipe: TrainingRecipe, result: TrainingResult, at: int
+    client: MlflowClient,
+    run_id: str,
+    candidate: Candidate,
+    result: TrainingResult,
+    at: dt.datetime,
 ) -> None:
     """Log what was asked for as parameters and what came out as metrics."""
     from mlflow.entities import Metric, Param
 
-    params = {
+    recipe = candidate.recipe
+    params: dict[str, Any] = {
+        "algorithm": result.scorer.algorithm,
         "label": recipe.label,
         "features": ",".join(recipe.features),
         "baselines": ",".join(f"{name}={column}" for name, column in recipe.baselines.items()),
-        "rounds": recipe.rounds,
         "cut": result.cut.isoformat(),
-        **{f"xgboost.{name}": value for name, value in recipe.params.items()},
     }
+    if candidate.algorithm == XGBOOST:
+        params |= {"rounds": recipe.rounds}
+        params |= {f"xgboost.{name}": value for name, value in recipe.params.items()}
     if recipe.tested_from_us is None:
         params["test_fraction"] = recipe.test_fraction
     if recipe.trained_from_us is not None:
@@ -126,11 +220,14 @@ def _log_facts(
         "train_rows": result.train_rows,
         "test_rows": result.test_rows,
         "compared_rows": result.compared_rows,
-        "trees": result.rounds,
     }
+    if result.rounds is not None:
+        metrics["trees"] = result.rounds
     client.log_batch(
         run_id,
-        metrics=[Metric(name, float(value), at, 0) for name, value in metrics.items()],
+        metrics=[
+            Metric(name, float(value), _milliseconds(at), 0) for name, value in metrics.items()
+        ],
         params=[Param(name, str(value)) for name, value in params.items()],
     )
 
@@ -138,15 +235,19 @@ def _log_facts(
 def _log_data(
     client: MlflowClient,
     run_id: str,
+    result: TrainingResult,
     recipe: TrainingRecipe,
-    receipt: Receipt,
-    training_set: TablePin,
+    origin: Origin,
 ) -> None:
     """Log the training set and the tables it was built from, each with its Delta version."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    columns = [{"type": "double", "name": name} for name in (*recipe.features, recipe.label)]
-    tables = [("training", training_set, receipt.digest())]
+    receipt, texts = origin.receipt, result.scorer.categories
+    columns = [
+        {"type": "string" if name in texts else "double", "name": name}
+        for name in (*recipe.features, recipe.label)
+    ]
+    tables = [("training", origin.training_set, receipt.digest())]
     tables += [
         ("source", pin, sha256(f"{pin.table_id}@{pin.version}@{pin.sequence}".encode()).hexdigest())
         for pin in receipt.tables
@@ -175,81 +276,26 @@ def _log_data(
 
 
 def _log_files(
-    client: MlflowClient,
-    run_id: str,
-    recipe: TrainingRecipe,
-    result: TrainingResult,
-    receipt: Receipt,
+    client: MlflowClient, run_id: str, result: TrainingResult, label: str, receipt: Receipt
 ) -> None:
-    """Log the receipt, and two pictures."""
+    """Log the receipt, and pictures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "receipt.json").write_text(receipt.to_json(), encoding="utf-8")
-        draw_result(result, recipe.label, folder)
-        draw_importance(result, folder / "importance.png")
+        draw_result(result, label, folder)
+        draw_importance(result.importance, folder / "importance.png")
         client.log_artifacts(run_id, str(folder))
 
 
-def _log_model(
-    client: MlflowClient, run_id: str, recipe: TrainingRecipe, result: TrainingResult
-) -> tuple[str, str]:
-    """Log the model as UBJSON with its signature.
-
-    Requirements are given: MLflow would load the model to guess them, which takes seconds.
-
-    Returns:
-        The model's URI and the SHA-256 of its file as it is stored.
-    """
-    import mlflow.xgboost
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    # Every feature may be null; the model knows what a missing value means.
-    inputs = Schema([ColSpec("double", name, required=False) for name in recipe.features])
-    # Made here, in the run's own experiment: left to itself, MLflow takes the default one, whose
-    # artifacts lie in the working directory.
-    placed = client.create_logged_model(
-        client.get_run(run_id).info.experiment_id, name=recipe.name, source_run_id=run_id
+def _log_board(client: MlflowClient, run_id: str, entries: Sequence[Entry], label: str) -> None:
+    """Log the leaderboard as a table that MLflow shows, and all candidates in one picture each."""
+    rows = leaderboard.rows(entries)
+    client.log_table(
+        run_id, {head: [row[head] for row in rows] for head in rows[0]}, LEADERBOARD_FILE
     )
-    Model.log(
-        artifact_path=None,
-        name=recipe.name,
-        model_id=placed.model_id,
-        flavor=mlflow.xgboost,
-        run_id=run_id,
-        xgb_model=result.booster,
-        model_format="ubj",
-        signature=ModelSignature(inputs=inputs, outputs=Schema([ColSpec("float")])),
-        pip_requirements=[f"xgboost-cpu=={xgb.__version__}"],
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        stored = stored_model(placed.artifact_location, folder, client.tracking_uri)
-    if stored != bytes(result.booster.save_raw("ubj")):
-        raise StateError(f"what was stored as {placed.model_uri}/{MODEL_FILE} is not the model")
-    return placed.model_uri, sha256(stored).hexdigest()
-
-
-def _register(
-    client: MlflowClient, name: str, model_uri: str, run_id: str, digest: str, alias: str | None
-) -> int:
-    """Register a logged model as the next version of its name."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    version = client.create_model_version(
-        name,
-        source=model_uri,
-        run_id=run_id,
-        tags={SHA256_TAG: digest},
-        model_id=model_uri.removeprefix("models:/"),
-    )
-    if alias is not None:
-        client.set_registered_model_alias(name, alias, version.version)
-    return int(version.version)
+    with tempfile.TemporaryDirectory() as name:
+        draw_leaderboard(entries, label, Path(name))
+        client.log_artifacts(run_id, name)
 
 
 def _milliseconds(moment: dt.datetime) -> int:

@@ -1,4 +1,4 @@
-"""Train XGBoost on a training set held as Arrow, and measure it on what it did not see.
+"""Train on a training set held as Arrow, and measure a model on what it did not see.
 
 The result depends on the rows and the recipe alone: rows are brought into an order that their
 content gives, so it does not matter in which order a table's files were read. Only the seed and
@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from twinlake.errors import InputError
-from twinlake.models.boosting import xgb
+from twinlake.models.boosted_trees import BoostedTrees
+from twinlake.models.candidates import Candidate, own_settings
 from twinlake.models.classification import Classification, classify
+from twinlake.models.columns import Doubles, as_doubles, as_feature
 from twinlake.models.content import row_hashes
+from twinlake.models.importance import Importance, gained, shuffled
 from twinlake.models.recipe import TrainingRecipe
+from twinlake.models.scorer import Scorer
 from twinlake.models.split import TimeSplit, microseconds, split_at, split_by_time
-
-Doubles = npt.NDArray[np.float64]
-
-DEFAULT_PARAMS: Mapping[str, Any] = {"tree_method": "hist", "objective": "reg:squarederror"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class TrainingResult:
     """A trained model and what it is worth.
 
     Attributes:
-        booster: The model; with early stopping, cut to its best number of trees.
+        scorer: The model; with early stopping, cut to its best number of trees.
         cut: Where the test part begins.
         validation_cut: The first timestamp of the validation tail; None without early stopping.
         train_rows: Rows that were learned, the validation tail included.
@@ -50,25 +49,27 @@ class TrainingResult:
         compared_rows: The test rows where every baseline has a value. The model and all baselines
             are measured on these same rows.
         errors: By name, ``"model"`` and every baseline; none of a classification.
-        importance: Share of the total gain of each feature; all features, summing to 1, or all 0
-            when the model never splits.
-        rounds: How many trees the model has.
+        importance: What each feature is worth to the model.
         test_tail: By timestamp of the test part: ``time`` (us, UTC), ``actual`` and ``forecast``,
             the means over that timestamp's rows; None of a classification.
         classification: How well positives are told from negatives, where that is what is learned.
     """
 
-    booster: xgb.Booster
+    scorer: Scorer
     cut: dt.datetime
     validation_cut: dt.datetime | None
     train_rows: int
     test_rows: int
     compared_rows: int
     errors: Mapping[str, Errors]
-    importance: Mapping[str, float]
-    rounds: int
+    importance: Importance
     test_tail: pa.Table | None
     classification: Classification | None = None
+
+    @property
+    def rounds(self) -> int | None:
+        """Count the trees of boosting; None of another algorithm."""
+        return self.scorer.rounds if isinstance(self.scorer, BoostedTrees) else None
 
     def metrics(self) -> dict[str, float]:
         """Flatten the errors: ``model_mae``, ``yesterday_rmse``, ..., and the model's gain.
@@ -87,11 +88,29 @@ class TrainingResult:
         return flat
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A training set that was checked, ordered and split.
+
+    Attributes:
+        recipe: What is learned from it.
+        learned: The rows to learn from.
+        test: The rows to measure on.
+        cut: Where they begin.
+    """
+
+    recipe: TrainingRecipe
+    learned: pa.Table
+    test: pa.Table
+    cut: dt.datetime
+
+
 def train(table: pa.Table, recipe: TrainingRecipe, *, seed: int, threads: int) -> TrainingResult:
     """Train and measure one model.
 
     Args:
-        table: The training set; needs ``recipe.columns()``. Null features become missing values.
+        table: The training set; needs ``recipe.columns()``. Null features become missing values,
+            text becomes categories.
         recipe: What to learn.
         seed: For what the parameters leave to chance, such as ``subsample``.
         threads: How many threads XGBoost may use.
@@ -101,16 +120,51 @@ def train(table: pa.Table, recipe: TrainingRecipe, *, seed: int, threads: int) -
         well its probabilities tell positives from negatives there.
 
     Raises:
-        InputError: A column is missing or not numeric, a label or time is null, a feature is
-            infinite, one side of the split would be empty, or a label is neither 0 nor 1 where
-            probabilities are learned.
+        InputError: As ``split_parts``; XGBoost refuses the parameters.
     """
-    checked = check_columns(table, recipe)
-    ordered = canonical_order(checked, recipe)
+    parts = split_parts(table, recipe)
+    return train_candidate(parts, own_settings(recipe), seed=seed, threads=threads)
+
+
+def split_parts(table: pa.Table, recipe: TrainingRecipe) -> Parts:
+    """Check a training set, and split it into what is learned and what is measured on.
+
+    Raises:
+        InputError: A column is missing or of a type that no model takes, a label or time is null, a
+            feature is infinite, one side of the split would be empty, or where probabilities are
+            learned, a label is neither 0 nor 1 or all rows to learn from have the same.
+    """
+    ordered = canonical_order(check_columns(table, recipe), recipe)
     split = split_of(ordered, recipe)
     learned, test = ordered.filter(pa.array(split.before)), ordered.filter(pa.array(split.after))
-    booster, validation_cut = fit(learned, recipe, seed=seed, threads=threads)
-    forecast = predict(booster, test.select(recipe.features), threads=threads)
+    if recipe.threshold is not None and pc.count_distinct(learned[recipe.label]).as_py() < 2:
+        raise InputError(
+            f"all {len(learned):,} rows to learn from have {recipe.label} "
+            f"{learned[recipe.label][0].as_py():g}",
+            hint="give rows of both labels",
+        )
+    return Parts(recipe, learned, test, split.cut)
+
+
+def train_candidate(
+    parts: Parts, candidate: Candidate, *, seed: int, threads: int, shuffle: bool = False
+) -> TrainingResult:
+    """Train one candidate and measure it on the test part.
+
+    Args:
+        parts: The training set.
+        candidate: How to learn.
+        seed: For what the algorithm leaves to chance, and for shuffling.
+        threads: How many threads XGBoost may use.
+        shuffle: Tell what features are worth by shuffling them, which is the same for every
+            algorithm, even where the model itself knows.
+
+    Raises:
+        InputError: XGBoost refuses the parameters; or the test part cannot be measured on.
+    """
+    recipe, test = parts.recipe, parts.test
+    scorer, validation_cut = candidate.fit(parts.learned, seed=seed, threads=threads)
+    forecast = scorer.predict(test, threads=threads)
     found: dict[str, Any]
     if recipe.threshold is None:
         errors, compared_rows = compare(test, forecast, recipe)
@@ -120,14 +174,14 @@ def train(table: pa.Table, recipe: TrainingRecipe, *, seed: int, threads: int) -
         told = classify(test[recipe.label].to_numpy(), forecast, recipe.threshold)
         found = {"errors": {}, "compared_rows": len(test), "test_tail": None}
         found["classification"] = told
+    worth = None if shuffle else gained(scorer)
     return TrainingResult(
-        booster=booster,
-        cut=split.cut,
+        scorer=scorer,
+        cut=parts.cut,
         validation_cut=validation_cut,
-        train_rows=len(learned),
+        train_rows=len(parts.learned),
         test_rows=len(test),
-        importance=importance(booster, recipe.features),
-        rounds=booster.num_boosted_rounds(),
+        importance=worth or shuffled(scorer, test, recipe, seed=seed, threads=threads),
         **found,
     )
 
@@ -141,7 +195,7 @@ def split_of(rows: pa.Table, recipe: TrainingRecipe) -> TimeSplit:
 
 
 def check_columns(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:
-    """Take the columns of the recipe, with every number as a float64.
+    """Take the columns of the recipe: numbers as float64, features of text as strings.
 
     Raises:
         InputError: As ``train``; names the column.
@@ -151,7 +205,9 @@ def check_columns(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:
             raise InputError.unknown("column", name, table.column_names)
     columns = {recipe.time_column: table[recipe.time_column]}
     for name in recipe.columns():
-        if name != recipe.time_column:
+        if name in recipe.features and name not in recipe.baselines.values():
+            columns[name] = as_feature(table[name], name)
+        elif name != recipe.time_column:
             columns[name] = as_doubles(table[name], name)
     label = columns[recipe.label]
     if unusable := pc.sum(pc.is_null(label, nan_is_null=True)).as_py():
@@ -170,23 +226,6 @@ def check_columns(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:
     return pa.table(columns)
 
 
-def as_doubles(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Cast a numeric, decimal or boolean column to float64, nulls kept.
-
-    Raises:
-        InputError: The column is of another type, or holds an infinity.
-    """
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        column = column.cast(pa.int8())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        raise InputError(f"column {name} is of type {kind}; a model takes numbers and booleans")
-    doubles = column.cast(pa.float64(), safe=False)
-    if pc.any(pc.is_inf(doubles)).as_py():
-        raise InputError(f"column {name} holds an infinity, which XGBoost refuses")
-    return doubles
-
-
 def canonical_order(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:
     """Order rows by time and, within a timestamp, by the hash of their content.
 
@@ -198,81 +237,6 @@ def canonical_order(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:
     hi, lo = row_hashes(batch, table.column_names)
     order = np.lexsort((lo, hi, microseconds(table[recipe.time_column], recipe.time_column)))
     return table.take(pa.array(order))
-
-
-def fit(
-    learned: pa.Table, recipe: TrainingRecipe, *, seed: int, threads: int
-) -> tuple[xgb.Booster, dt.datetime | None]:
-    """Fit the trees; with early stopping, on all but the last part of the time.
-
-    Returns:
-        The model, and the first timestamp of the validation tail where there is one.
-
-    Raises:
-        InputError: Probabilities are to be learned from rows of one label.
-    """
-    if recipe.threshold is not None and pc.count_distinct(learned[recipe.label]).as_py() < 2:
-        raise InputError(
-            f"all {len(learned):,} rows to learn from have {recipe.label} "
-            f"{learned[recipe.label][0].as_py():g}",
-            hint="give rows of both labels",
-        )
-    params = {**DEFAULT_PARAMS, **recipe.params, "seed": seed, "nthread": threads, "verbosity": 0}
-    if recipe.early_stopping_rounds is None:
-        matrix = training_matrix(learned, recipe, threads)
-        return xgb.train(params, matrix, recipe.rounds, verbose_eval=False), None
-    tail: TimeSplit = split_by_time(
-        learned[recipe.time_column], recipe.validation_fraction, recipe.time_column
-    )
-    matrix = training_matrix(learned.filter(pa.array(tail.before)), recipe, threads)
-    validation = training_matrix(learned.filter(pa.array(tail.after)), recipe, threads, matrix)
-    booster = xgb.train(
-        params,
-        matrix,
-        recipe.rounds,
-        evals=[(validation, "validation")],
-        early_stopping_rounds=recipe.early_stopping_rounds,
-        verbose_eval=False,
-    )
-    return booster[: booster.best_iteration + 1], tail.cut
-
-
-def training_matrix(
-    rows: pa.Table,
-    recipe: TrainingRecipe,
-    threads: int,
-    reference: xgb.QuantileDMatrix | None = None,
-) -> xgb.QuantileDMatrix:
-    """Bin the features straight from Arrow, without a copy in pandas.
-
-    Args:
-        rows: Features and label as float64.
-        recipe: Names the columns, and ``max_bin`` where it differs from XGBoost's 256.
-        threads: How many threads may be used.
-        reference: For validation, the matrix whose bins are to be used.
-    """
-    return xgb.QuantileDMatrix(
-        rows.select(recipe.features),
-        label=rows[recipe.label].to_numpy(),
-        nthread=threads,
-        max_bin=int(recipe.params.get("max_bin", 256)),
-        ref=reference,
-    )
-
-
-def predict(booster: xgb.Booster, features: pa.Table, *, threads: int) -> Doubles:
-    """Forecast each row.
-
-    Args:
-        booster: The model.
-        features: Numeric columns, named and ordered as in training; nulls are missing values.
-        threads: How many threads may be used.
-
-    Returns:
-        Forecasts in the unit of the label, shape (rows,).
-    """
-    matrix = xgb.DMatrix(features, nthread=threads)
-    return np.asarray(booster.predict(matrix), dtype=np.float64)
 
 
 def compare(
@@ -297,13 +261,6 @@ def compare(
         off = values[same_rows] - actual
         errors[name] = Errors(float(np.mean(np.abs(off))), float(np.sqrt(np.mean(off * off))))
     return errors, int(np.count_nonzero(same_rows))
-
-
-def importance(booster: xgb.Booster, features: tuple[str, ...]) -> dict[str, float]:
-    """Give each feature's share of the total gain, in the order of the features."""
-    gains = booster.get_score(importance_type="total_gain")
-    total = sum(gains.values())
-    return {name: gains.get(name, 0.0) / total if total else 0.0 for name in features}
 
 
 def by_time(test: pa.Table, forecast: Doubles, recipe: TrainingRecipe) -> pa.Table:

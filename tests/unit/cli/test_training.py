@@ -7,10 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from twinlake.cli.jobs import quality_text, trained_document
+from twinlake.cli.training import quality_text, trained_document
 from twinlake.definitions.times import to_datetime
+from twinlake.models.boosted_trees import BoostedTrees
 from twinlake.models.boosting import xgb
 from twinlake.models.classification import Classification
+from twinlake.models.importance import Importance
 from twinlake.models.train import Errors, TrainingResult
 
 FOUND = Classification(
@@ -21,21 +23,25 @@ FOUND = Classification(
     false_positives=214,
     false_negatives=607,
     true_negatives=1_998_202,
+    log_loss=0.0012,
+    calibration=pa.table({"forecast": [0.1], "actual": [0.1], "rows": [2_000_000]}),
     curve=pa.table({"recall": [1.0, 0.0], "precision": [0.5, 1.0]}),
 )
+
+_ROWS = xgb.DMatrix(pa.table({"x": [0.0, 1.0]}), label=[0.0, 1.0])
+BOOSTER = xgb.train({"nthread": 1}, _ROWS, 3)
 
 
 def document(**changes: Any) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "booster": xgb.Booster(),
+        "scorer": BoostedTrees(BOOSTER),
         "cut": to_datetime(0),
         "validation_cut": None,
         "train_rows": 7,
         "test_rows": 2_000_000,
         "compared_rows": 2_000_000,
         "errors": {},
-        "importance": {},
-        "rounds": 3,
+        "importance": Importance("gain", {}),
         "test_tail": None,
     }
     trained = SimpleNamespace(
@@ -49,12 +55,15 @@ def document(**changes: Any) -> dict[str, Any]:
 
 def test_a_classification_is_told_by_its_own_figures() -> None:
     told = document(classification=FOUND)
-    assert told["classification"] == {"threshold": 0.25, **FOUND.metrics()}
+    guess = {"base_log_loss": FOUND.base_log_loss}
+    assert told["classification"] == {"threshold": 0.25, **FOUND.metrics(), **guess}
     assert (told["errors"], told["mae_gain_over_best_baseline"]) == ({}, None)
     assert [line.split() for line in quality_text(told).splitlines() if line] == [
         ["metric", "model", "a", "guess"],
         ["ROC", "AUC", "0.9200", "0.5000"],
         ["average", "precision", "0.6800", "0.0008"],
+        ["log", "loss", "0.0012", "0.0064"],
+        ["accuracy", "0.9996", "0.9992"],
         ["label", "called", "positive", "called", "negative"],
         ["positive", "977", "607"],
         ["negative", "214", "1,998,202"],

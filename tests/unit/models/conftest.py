@@ -6,10 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from twinlake.models.boosted_trees import BoostedTrees
 from twinlake.models.recipe import TrainingRecipe
+from twinlake.models.train import TrainingResult
 
 DAYS, HOMES = 50, 40
 DAY = 86_400_000_000
+
+
+def model_bytes(found: TrainingResult) -> bytes:
+    """A model of XGBoost as its file."""
+    assert isinstance(found.scorer, BoostedTrees)
+    return bytes(found.scorer.booster.save_raw("ubj"))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 import warnings
 from collections.abc import Sequence
 from fractions import Fraction
@@ -16,12 +17,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.models.conftest import DAY, DAYS, HOMES
+from tests.unit.models.conftest import DAY, DAYS, HOMES, model_bytes
 from twinlake.errors import InputError
 from twinlake.models.classification import Classification, classify
-from twinlake.models.plots import draw_precision_recall
+from twinlake.models.plots import draw_calibration, draw_precision_recall
 from twinlake.models.recipe import TrainingRecipe
-from twinlake.models.train import TrainingResult, predict, train
+from twinlake.models.train import TrainingResult, train
 
 # Few values, so that ties and probabilities at the threshold itself are common.
 GRADES = [0.0, 0.1, 0.25, 0.250001, 0.5, 0.9, 1.0]
@@ -61,6 +62,13 @@ def naive_average_precision(rows: Sequence[Row]) -> Fraction:
     return total
 
 
+def naive_log_loss(rows: Sequence[Row]) -> float:
+    """The mean of -ln of what was given to what was true, kept off 0 and 1 by one bit."""
+    inside = [min(max(grade, 2.0**-52), 1 - 2.0**-52) for _, grade in rows]
+    given = [p if label else 1 - p for p, (label, _) in zip(inside, rows, strict=True)]
+    return -math.fsum(map(math.log, given)) / len(rows)
+
+
 @settings(max_examples=200, deadline=None)
 @given(rows_of_both)
 @example([(1, 0.25), (0, 0.25)])
@@ -78,6 +86,15 @@ def test_figures_are_those_of_their_definitions(rows: list[Row]) -> None:
     called = cells[1, True] + cells[0, True]
     assert found.precision == (cells[1, True] / called if called else 0)
     assert found.recall == cells[1, True] / (cells[1, True] + cells[1, False])
+    assert (
+        found.accuracy
+        == (cells[1, True] + cells[0, False]) / len(rows)
+        == found.metrics()["accuracy"]
+    )
+    assert found.log_loss == pytest.approx(naive_log_loss(rows), rel=1e-12)
+    share = sum(label for label, _ in rows) / len(rows)
+    guess = [(label, share) for label, _ in rows]
+    assert found.base_log_loss == pytest.approx(naive_log_loss(guess), rel=1e-12)
 
 
 @settings(max_examples=50, deadline=None)
@@ -95,6 +112,26 @@ def test_the_curve_goes_through_every_threshold_that_matters(rows: list[Row]) ->
         reachable.add((sum(called) / positives, sum(called) / len(called)))
     assert curve <= reachable
     assert max(recalls) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows_of_both)
+def test_calibration_says_what_became_of_each_part(rows: list[Row]) -> None:
+    parts = classified(rows).calibration.to_pylist()
+    left = sorted(rows, key=lambda row: row[1])
+    assert 1 <= len(parts) <= 10
+    for part in parts:
+        taken, left = left[: part["rows"]], left[part["rows"] :]
+        labels, grades = zip(*taken, strict=True)
+        assert part["actual"] == pytest.approx(sum(labels) / len(taken))
+        assert part["forecast"] == pytest.approx(sum(grades) / len(taken))
+        assert not left or grades[-1] < left[0][1]  # one probability, one part
+    assert not left
+
+
+def test_parts_of_a_calibration_have_as_many_rows() -> None:
+    many = [(number % 3 == 0, number / 1000) for number in range(1000)]
+    assert classified(many).calibration["rows"].to_pylist() == [100] * 10
 
 
 def test_one_label_alone_cannot_be_judged() -> None:
@@ -152,8 +189,8 @@ def test_it_learns_probabilities(bursts: pa.Table, result: TrainingResult) -> No
     assert found.roc_auc > 0.9
     assert found.precision > 0.8
     assert found.recall > 0.8
-    assert result.importance["ratio"] > 0.8
-    given = predict(result.booster, bursts.select(["noise", "ratio"]), threads=1)
+    assert result.importance.values["ratio"] > 0.8
+    given = result.scorer.predict(bursts)
     assert 0 < given.min() < 0.1
     assert 0.7 < given.max() < 1
 
@@ -168,7 +205,7 @@ def test_it_is_judged_on_the_holdout_alone(
     assert (result.errors, result.test_tail) == ({}, None)
     held_out = [row for row in bursts.to_pylist() if row["event_timestamp"] >= result.cut]
     vectors = pa.table({name: [row[name] for row in held_out] for name in classifier.features})
-    given = predict(result.booster, vectors, threads=1).tolist()
+    given = result.scorer.predict(vectors).tolist()
     rows = [(row["is_fraud"], grade) for row, grade in zip(held_out, given, strict=True)]
     found = judged(result)
     assert found.roc_auc == pytest.approx(float(naive_auc(rows)))
@@ -176,7 +213,7 @@ def test_it_is_judged_on_the_holdout_alone(
     assert found.true_positives == sum(label and grade > 0.5 for label, grade in rows)
     assert result.metrics() == found.metrics()
     assert set(result.metrics()) == {
-        "roc_auc", "average_precision", "precision", "recall",
+        "roc_auc", "average_precision", "log_loss", "accuracy", "precision", "recall",
         "true_positives", "false_positives", "false_negatives", "true_negatives",
     }  # fmt: skip
 
@@ -186,11 +223,11 @@ def test_what_lies_outside_is_not_learned(
 ) -> None:
     days = np.repeat(np.arange(DAYS), HOMES)
     labels = bursts["is_fraud"].to_numpy()
-    model = bytes(result.booster.save_raw("ubj"))
+    model = model_bytes(result)
 
     def with_lies(where: Any) -> bytes:
         lies = bursts.set_column(3, "is_fraud", pa.array(np.where(where, 1 - labels, labels)))
-        return bytes(train(lies, classifier, seed=1, threads=1).booster.save_raw("ubj"))
+        return model_bytes(train(lies, classifier, seed=1, threads=1))
 
     assert with_lies(days <= 5) == model
     assert with_lies(days >= 40) == model
@@ -204,7 +241,7 @@ def test_the_same_rows_in_any_order_give_the_same_classifier(
     drawn = dataclasses.replace(classifier, params={**classifier.params, "subsample": 0.5})
     order = pa.array(np.random.default_rng(3).permutation(len(bursts)))
     found = [train(rows, drawn, seed=1, threads=1) for rows in (bursts, bursts.take(order))]
-    assert len({bytes(one.booster.save_raw("ubj")) for one in found}) == 1
+    assert len({model_bytes(one) for one in found}) == 1
     assert judged(found[0]).metrics() == judged(found[1]).metrics()
 
 
@@ -220,6 +257,7 @@ def test_a_fraction_splits_a_classification_too(
 def test_it_can_stop_early(bursts: pa.Table, classifier: TrainingRecipe) -> None:
     eager = dataclasses.replace(classifier, rounds=300, early_stopping_rounds=10)
     found = train(bursts, eager, seed=1, threads=1)
+    assert found.rounds is not None
     assert 1 <= found.rounds < 250
     assert judged(found).roc_auc > 0.9
 
@@ -277,6 +315,8 @@ def test_bad_recipes_are_answered(
         dataclasses.replace(classifier, **changes)
 
 
-def test_the_curve_can_be_drawn(result: TrainingResult, tmp_path: Path) -> None:
-    draw_precision_recall(judged(result), "is_fraud", tmp_path / "curve.png")
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+def test_the_curves_can_be_drawn(result: TrainingResult, tmp_path: Path) -> None:
+    for draw in (draw_precision_recall, draw_calibration):
+        draw({"model": judged(result)}, "is_fraud", tmp_path / "curve.png")
+        assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+        (tmp_path / "curve.png").unlink()

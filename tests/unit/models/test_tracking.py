@@ -21,8 +21,8 @@ from twinlake.models.mlflow_session import TrackingStore, mlflow_at
 from twinlake.models.receipts import Receipt, SpinePin, TablePin
 from twinlake.models.recipe import TrainingRecipe
 from twinlake.models.registered import load_model
-from twinlake.models.tracking import TrackedModel, log_training
-from twinlake.models.train import TrainingResult, predict, train
+from twinlake.models.tracking import Origin, TrackedModel, log_training
+from twinlake.models.train import TrainingResult, train
 
 START = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 TRAINING_SET = TablePin("energy_forecast_1", "lake/training_sets/1", "5e7", version=0)
@@ -74,8 +74,7 @@ def tracked(
         store,
         recipe,
         result,
-        receipt,
-        TRAINING_SET,
+        Origin(receipt, TRAINING_SET),
         started_at=START,
         finished_at=finish,
         alias="champion",
@@ -151,7 +150,7 @@ def test_a_classification_is_logged_with_its_own_metrics_and_curve(
     )
     result = train(labelled, logistic, seed=1, threads=1)
     logged = log_training(
-        store, logistic, result, receipt, TRAINING_SET, started_at=START, finished_at=START
+        store, logistic, result, Origin(receipt, TRAINING_SET), started_at=START, finished_at=START
     )
     with mlflow_at(store.uri) as client:
         found = client.get_run(logged.run_id)
@@ -164,7 +163,8 @@ def test_a_classification_is_logged_with_its_own_metrics_and_curve(
     assert found.data.params["cut"] == "1970-02-10T00:00:00+00:00"
     assert "test_fraction" not in found.data.params
     kept = folder / "artifacts" / logged.run_id / "artifacts"
-    assert (kept / "precision_recall.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("precision_recall.png", "calibration.png"):
+        assert (kept / picture).read_bytes().startswith(b"\x89PNG")
     assert not (kept / "forecast.png").exists()
     shutil.rmtree(kept)
 
@@ -185,12 +185,10 @@ def test_nothing_is_pickled(folder: Path, model_file: Path) -> None:
 def test_it_comes_back_as_it_was(
     store: TrackingStore, tracked: TrackedModel, result: TrainingResult, training_set: pa.Table
 ) -> None:
-    features = training_set.select(["weekday", "yesterday", "level", "constant"])
-    features = features.set_column(0, "weekday", features["weekday"].cast(pa.float64()))
-    expected = predict(result.booster, features, threads=1)
+    expected = result.scorer.predict(training_set)
     for asked in ({"version": 1}, {"alias": "champion"}):
         loaded = load_model(store, "next_value", **asked)
-        assert predict(loaded, features, threads=1).tolist() == expected.tolist()
+        assert loaded.predict(training_set).tolist() == expected.tolist()
     assert (tracked.name, tracked.version) == ("next_value", 1)
 
 
@@ -248,7 +246,7 @@ def test_it_says_nothing_and_leaves_the_process_alone(
     monkeypatch.chdir(tmp_path)
     before = (os.environ.copy(), mlflow.get_tracking_uri(), logging.getLogger("alembic").level)
     again = log_training(
-        store, recipe, result, receipt, TRAINING_SET, started_at=START, finished_at=START
+        store, recipe, result, Origin(receipt, TRAINING_SET), started_at=START, finished_at=START
     )
     load_model(store, "next_value", version=again.version)
     after = (os.environ.copy(), mlflow.get_tracking_uri(), logging.getLogger("alembic").level)
@@ -276,7 +274,12 @@ def test_a_training_that_cannot_be_kept_is_a_failed_run(
     monkeypatch.setattr("twinlake.models.tracking.draw_result", full)
     with pytest.raises(OSError, match="no space"):
         log_training(
-            store, recipe, result, receipt, TRAINING_SET, started_at=START, finished_at=START
+            store,
+            recipe,
+            result,
+            Origin(receipt, TRAINING_SET),
+            started_at=START,
+            finished_at=START,
         )
     with mlflow_at(store.uri) as client:
         experiment = client.get_experiment_by_name("twinlake")

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.unit.models.conftest import model_bytes
 from twinlake.errors import InputError
 from twinlake.models.recipe import TrainingRecipe
-from twinlake.models.train import TrainingResult, predict, train
+from twinlake.models.train import TrainingResult, train
 
 FIRST_TEST_DAY = dt.datetime(1970, 2, 10, tzinfo=dt.UTC)  # day 40 of 0..49; 49 - 0.2 * 49 = 39.2
 
@@ -23,30 +24,22 @@ def result(training_set: pa.Table, recipe: TrainingRecipe) -> TrainingResult:
     return train(training_set, recipe, seed=1, threads=1)
 
 
-def model_bytes(found: TrainingResult) -> bytes:
-    return bytes(found.booster.save_raw("ubj"))
-
-
 def test_it_learns_and_beats_the_naive_forecasts(result: TrainingResult) -> None:
     assert result.errors["model"].mae < 0.6 * result.errors["same"].mae
     assert result.metrics()["mae_gain_over_best_baseline"] > 0.4
     assert result.rounds == 40
-    assert sum(result.importance.values()) == pytest.approx(1)
-    assert result.importance["constant"] == 0
-    assert list(result.importance) == ["weekday", "yesterday", "level", "constant"]
+    assert result.importance.measured_by == "share of the total gain"
+    worth = result.importance.values
+    assert sum(worth.values()) == pytest.approx(1)
+    assert worth["constant"] == 0
+    assert list(worth) == ["weekday", "yesterday", "level", "constant"]
 
 
 def test_errors_are_those_of_a_naive_loop(
     training_set: pa.Table, recipe: TrainingRecipe, result: TrainingResult
 ) -> None:
     assert result.cut == FIRST_TEST_DAY
-    features = training_set.select(recipe.features).cast(
-        pa.schema(
-            [(name, pa.float64()) for name in recipe.features if name != "constant"]
-            + [("constant", pa.bool_())]
-        )
-    )
-    forecast = predict(result.booster, features, threads=1)
+    forecast = result.scorer.predict(training_set)
     off: dict[str, list[float]] = {"model": [], "same": [], "usual": []}
     tail: dict[dt.datetime, list[tuple[float, float]]] = {}
     test_rows = 0
@@ -108,7 +101,7 @@ def test_null_is_missing_and_not_zero(
 ) -> None:
     def forecast(level: float | None) -> float:
         row = {"weekday": [1.0], "yesterday": [9.0], "level": pa.array([level], pa.float64())}
-        return float(predict(result.booster, pa.table({**row, "constant": [True]}), threads=1)[0])
+        return float(result.scorer.predict(pa.table({**row, "constant": [True]}))[0])
 
     assert forecast(None) == forecast(math.nan)
     assert abs(forecast(None) - forecast(10.0)) < abs(forecast(None) - forecast(0.0))
@@ -123,6 +116,7 @@ def test_early_stopping_looks_at_the_last_training_days(
     # Days 0..39 are learned from; 39 - 0.1 * 39 = 35.1.
     assert result.validation_cut == dt.datetime(1970, 2, 6, tzinfo=dt.UTC)
     assert result.cut == FIRST_TEST_DAY
+    assert result.rounds is not None
     assert 5 < result.rounds < 600 - 60
     # Who waits longer ends at the same best number of trees.
     patient = dataclasses.replace(eager, early_stopping_rounds=60)
@@ -139,8 +133,10 @@ def test_bad_training_sets_are_answered(training_set: pa.Table, recipe: Training
     rows = len(training_set)
     with pytest.raises(InputError, match="no column named 'level'"):
         attempt(training_set.drop_columns(["level"]))
-    with pytest.raises(InputError, match="column level is of type string"):
+    with pytest.raises(InputError, match="column level is of type string"):  # a baseline
         attempt(with_column("level", pa.array(["x"] * rows)))
+    with pytest.raises(InputError, match="column weekday is of type timestamp"):
+        attempt(with_column("weekday", training_set["event_timestamp"]))
     with pytest.raises(InputError, match="label label is null or NaN in 2 of 2000 rows"):
         attempt(with_column("label", pa.array([None, math.nan] + [1.0] * (rows - 2))))
     with pytest.raises(InputError, match="column yesterday holds an infinity"):
