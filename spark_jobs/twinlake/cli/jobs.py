@@ -279,9 +279,16 @@ def train(context: Context, model: str, spine: Path | None) -> None:
         f"{model} version {trained.tracked.version}, {document['trees']} trees, tested on "
         f"{document['test_rows']:,} rows from {document['cut']}\n\n"
         f"{quality_text(document)}\n\n"
-        f"look at it: .venv/bin/mlflow ui --backend-store-uri {tracking}"
+        f"look at it: {where_to_look(tracking)}"
     )
     context.answer(text, document)
+
+
+def where_to_look(tracking: str) -> str:
+    """Say how to see runs: a server shows them itself, a file has to be served."""
+    if tracking.startswith("http"):
+        return tracking
+    return f".venv/bin/mlflow ui --backend-store-uri {tracking}"
 
 
 def quality_text(document: dict[str, Any]) -> str:
