@@ -4,7 +4,7 @@ bootstrap/stack up [SERVICE...]      start what does not run; return when all of
 bootstrap/stack down [SERVICE...]    end what up started; data and logs stay
 bootstrap/stack status [SERVICE...]  say what runs; exit 1 when something does not
 
-A service is cassandra or kafka; without one, all of them. Everything lies in one folder:
+A service is cassandra, kafka or mlflow; without one, all of them. Everything lies in one folder:
 `--folder`, else TWINLAKE_STACK, else .stack/ in the checkout. The servers listen on 127.0.0.1 only.
 Where they listen is written to endpoints.toml in that folder, which conf/stack.toml names, so that
 `--env stack` finds them. Exit codes: 0 done, 1 status found something that does not run, 2 wrong
@@ -28,6 +28,7 @@ from typing import Protocol
 from bootstrap.services import processes
 from bootstrap.services.cassandra_server import CassandraServer
 from bootstrap.services.kafka_server import KafkaServer
+from bootstrap.services.mlflow_server import MlflowServer
 from twinlake.errors import EnvironmentFailure, TwinlakeError
 from twinlake.settings import stack_folder
 
@@ -73,7 +74,7 @@ class Service(Protocol):
         ...
 
 
-SERVICES: tuple[Service, ...] = (CassandraServer(), KafkaServer())
+SERVICES: tuple[Service, ...] = (CassandraServer(), KafkaServer(), MlflowServer())
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +286,7 @@ def _chosen(
 def _told(service: Service, place: Path) -> str:
     """The last errors of a server, for a message."""
     lines: list[str] = []
-    for file in (service.log(place), place / "logs" / "output.log"):
+    for file in dict.fromkeys((service.log(place), place / "logs" / "output.log")):
         if file.is_file():
             lines += file.read_text("utf-8", "replace").splitlines()[-200:]
     errors = [line.strip() for line in lines if "ERROR" in line or "xception" in line]

@@ -9,6 +9,7 @@ runs), ``TWINLAKE_*`` variables, arguments. Nothing else in twinlake reads confi
     TWINLAKE_ONLINE_HOSTS        [online] hosts
     TWINLAKE_ONLINE_PORT         [online] port
     TWINLAKE_STREAM_BOOTSTRAP    [stream] bootstrap
+    TWINLAKE_MLFLOW_TRACKING     [mlflow] tracking
     TWINLAKE_SPARK_MASTER        [spark] master
     TWINLAKE_DRIVER_MEMORY       [spark] driver_memory
     TWINLAKE_SHUFFLE_PARTITIONS  [spark] shuffle_partitions
@@ -61,6 +62,7 @@ _OVERRIDES = {
     "TWINLAKE_ONLINE_HOSTS": "online.hosts",
     "TWINLAKE_ONLINE_PORT": "online.port",
     "TWINLAKE_STREAM_BOOTSTRAP": "stream.bootstrap",
+    "TWINLAKE_MLFLOW_TRACKING": "mlflow.tracking",
     "TWINLAKE_SPARK_MASTER": "spark.master",
     "TWINLAKE_DRIVER_MEMORY": "spark.driver_memory",
     "TWINLAKE_SHUFFLE_PARTITIONS": "spark.shuffle_partitions",
@@ -112,7 +114,7 @@ class Settings:
         cassandra: Where the Cassandra store is, and how it is asked.
         stream_bootstrap: Servers of Kafka to begin with, each ``host:port``; none: no Kafka.
         mlflow_tracking: The tracking URI of MLflow.
-        mlflow_artifacts: Where MLflow keeps the files of models.
+        mlflow_artifacts: Where MLflow keeps the files of models: a folder, or a URI.
         spark_master: Where Spark runs.
         driver_memory: The heap of the driver, which in ``local`` is all of Spark: ``4g``.
         shuffle_partitions: In how many parts Spark cuts a shuffle.
@@ -129,7 +131,7 @@ class Settings:
     cassandra: CassandraSettings
     stream_bootstrap: tuple[str, ...]
     mlflow_tracking: str
-    mlflow_artifacts: Path
+    mlflow_artifacts: str
     spark_master: str
     driver_memory: str
     shuffle_partitions: int
@@ -200,7 +202,7 @@ def load_settings(
         cassandra=_cassandra(values, origin),
         stream_bootstrap=_stream_bootstrap(text["stream.bootstrap"], origin),
         mlflow_tracking=text["mlflow.tracking"],
-        mlflow_artifacts=Path(text["mlflow.artifacts"]),
+        mlflow_artifacts=text["mlflow.artifacts"],
         spark_master=text["spark.master"],
         driver_memory=text["spark.driver_memory"],
         shuffle_partitions=partitions,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from twinlake.assurance import doctor, kafka_probe
+from twinlake.assurance import doctor, kafka_probe, tracking_probe
 from twinlake.assurance.doctor import Finding, examine, free_memory_bytes, locked_versions
 from twinlake.java import checkout, read_jars_lock
 from twinlake.settings import Settings, load_settings
@@ -193,3 +193,47 @@ def test_every_server_of_a_stream_is_looked_at(tmp_path: Path) -> None:
     assert f"127.0.0.1:{closed}: Connection refused" in refused.found
     assert "bootstrap/stack up" in refused.fix
     assert answered.fix == ""
+
+
+def _http(status: str, body: str) -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (_http("200 OK", '{"experiment": {"experiment_id": "0"}}'), None),
+        # The default experiment may be deleted, and a server may ask who is there.
+        (_http("404 Not Found", '{"error_code": "RESOURCE_DOES_NOT_EXIST"}'), None),
+        (_http("401 Unauthorized", "You are not authenticated."), None),
+        (_http("200 OK", "<html>a page</html>"), "it answers 200 OK"),
+        (_http("404 Not Found", "[]"), "it answers 404 Not Found"),
+        (_http("503 Service Unavailable", '{"error_code": "TEMPORARILY_UNAVAILABLE"}'), "503"),
+        (b"\0\0\0\x08 no HTTP\r\n\r\n", "does not speak HTTP"),
+        (b"", "closed connection"),
+    ],
+)
+def test_only_a_server_of_mlflow_is_one(answer: bytes, told: str | None) -> None:
+    with _server(answer) as port:
+        found = tracking_probe.problem("http" + f"://127.0.0.1:{port}", 10)
+    assert (found is None) if told is None else (told in str(found))
+
+
+def test_a_silent_server_of_mlflow_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = "http" + f"://127.0.0.1:{silent.getsockname()[1]}"
+        assert tracking_probe.problem(uri, 0.2) == "no answer within 0.2 s"
+    assert tracking_probe.problem(uri, 5) == "Connection refused"
+
+
+def test_mlflow_is_looked_at_where_it_is_a_server(tmp_path: Path) -> None:
+    assert doctor._tracking(load_settings(tmp_path, environ={})) == []
+    with _server(_http("200 OK", '{"experiment": {}}')) as port:
+        uri = "http" + f"://127.0.0.1:{port}"
+        (found,) = doctor._tracking(
+            load_settings(tmp_path, environ={"TWINLAKE_MLFLOW_TRACKING": uri})
+        )
+    assert (found.name, found.ok, found.found) == ("MLflow", True, f"{uri} answers")
+    (gone,) = doctor._tracking(load_settings(tmp_path, environ={"TWINLAKE_MLFLOW_TRACKING": uri}))
+    assert (gone.ok, gone.found) == (False, f"{uri}: Connection refused")
+    assert "bootstrap/stack up" in gone.fix

@@ -31,7 +31,7 @@ def test_local_keeps_everything_in_the_project(tmp_path: Path) -> None:
     assert settings.online_kind == "sqlite"
     assert settings.online_path == state / "online.sqlite"
     assert settings.mlflow_tracking == f"sqlite:///{state}/mlflow.sqlite"
-    assert settings.mlflow_artifacts == state / "models"
+    assert settings.mlflow_artifacts == f"{state}/models"
     assert settings.driver_memory_bytes == 4 << 30
     assert settings.jars == Path("/home/ada/.cache/twinlake/jars/spark-3.5")
     assert settings.java_home is None
@@ -169,3 +169,16 @@ def test_a_configured_java_is_not_replaced(tmp_path: Path) -> None:
     asked, right = _java(tmp_path / "a", "21.0.1"), _java(tmp_path / "b", "17.0.2")
     with pytest.raises(EnvironmentFailure, match=r"needs Java 17.*is 21\.0\.1"):
         find_java({"JAVA_HOME": str(right), "PATH": "/usr/bin:/bin"}, asked)
+
+
+def test_the_stack_trains_to_its_server_wherever_it_listens(tmp_path: Path) -> None:
+    environ = {"TWINLAKE_STACK": str(tmp_path)}
+    settings = load_settings(tmp_path / "p", "stack", environ=environ)
+    at = "http" + "://127.0.0.1:"
+    assert settings.mlflow_tracking == f"{at}5000"
+    assert settings.mlflow_artifacts == "mlflow-artifacts:/"
+    (tmp_path / "endpoints.toml").write_text(f'mlflow.tracking = "{at}15000"\n')
+    settings = load_settings(tmp_path / "p", "stack", environ=environ)
+    assert settings.mlflow_tracking == f"{at}15000"
+    environ["TWINLAKE_MLFLOW_TRACKING"] = f"{at}7"
+    assert load_settings(tmp_path, "stack", environ=environ).mlflow_tracking == f"{at}7"

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinlake.assurance import kafka_probe
+from twinlake.assurance import kafka_probe, tracking_probe
 from twinlake.errors import EnvironmentFailure
 from twinlake.java import (
     REQUIRED_JAVA,
@@ -67,6 +67,7 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
         _state(settings.state),
         *_online(settings),
         *_stream(settings),
+        *_tracking(settings),
         _disk(settings.state),
         _memory(settings),
         _worker_python(environ),
@@ -169,6 +170,20 @@ def _stream(settings: Settings) -> list[Finding]:
         )
         findings.append(_finding("Kafka", found is None, told, "a cluster that answers", fix))
     return findings
+
+
+def _tracking(settings: Settings) -> list[Finding]:
+    """Look whether MLflow answers, where it is a server."""
+    uri = settings.mlflow_tracking
+    if not uri.startswith(("http://", "https://")):
+        return []
+    found = tracking_probe.problem(uri, _SERVER_TIMEOUT_S)
+    fix = (
+        "start it (the local stack: bootstrap/stack up), or correct [mlflow] tracking in the "
+        "environment's file"
+    )
+    told = f"{uri}: {found}" if found else f"{uri} answers"
+    return [_finding("MLflow", found is None, told, "a server that answers", fix)]
 
 
 def _disk(state: Path) -> Finding:

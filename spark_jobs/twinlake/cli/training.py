@@ -59,8 +59,14 @@ def train(context: Context, model: str, spine: Path | None, *, leaderboard: bool
             document = trained_document(store.train(model, spine))
             text = trained_text(document)
         tracking = project.settings.mlflow_tracking
-    look = f"look at it: .venv/bin/mlflow ui --backend-store-uri {tracking}"
-    context.answer(f"{text}\n\n{look}", document)
+    context.answer(f"{text}\n\nlook at it: {where_to_look(tracking)}", document)
+
+
+def where_to_look(tracking: str) -> str:
+    """Say how to see runs: a server shows them itself, a file has to be served."""
+    if tracking.startswith("http"):
+        return tracking
+    return f".venv/bin/mlflow ui --backend-store-uri {tracking}"
 
 
 def trained_text(document: dict[str, Any]) -> str:

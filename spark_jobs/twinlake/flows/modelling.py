@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -228,6 +230,7 @@ def _instant_us(text: str | None) -> int | None:
 
 def tracking_store(project: Project, experiment: str) -> TrackingStore:
     """Tell where runs and models go."""
-    return TrackingStore(
-        project.settings.mlflow_tracking, project.settings.mlflow_artifacts.as_uri(), experiment
-    )
+    artifacts = project.settings.mlflow_artifacts
+    if not re.match(r"[a-z][a-z0-9+.-]*:/", artifacts):
+        artifacts = Path(artifacts).absolute().as_uri()
+    return TrackingStore(project.settings.mlflow_tracking, artifacts, experiment)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
-from twinlake.cli.training import quality_text, trained_document
+from twinlake.cli.training import quality_text, trained_document, where_to_look
 from twinlake.definitions.times import to_datetime
+from twinlake.flows.modelling import tracking_store
+from twinlake.flows.project import Project
 from twinlake.models.boosted_trees import BoostedTrees
 from twinlake.models.boosting import xgb
 from twinlake.models.classification import Classification
 from twinlake.models.importance import Importance
 from twinlake.models.train import Errors, TrainingResult
+from twinlake.settings import load_settings
 
 FOUND = Classification(
     threshold=0.25,
@@ -80,3 +86,26 @@ def test_a_forecast_is_told_beside_naive_ones() -> None:
         ["model", "1.5000", "2.0000"],
         ["yesterday", "2.0000", "2.5000"],
     ]
+
+
+def test_where_runs_are_looked_at() -> None:
+    server = "http" + "://127.0.0.1:5000"
+    assert where_to_look(server) == server
+    file = "sqlite:///state/mlflow.sqlite"
+    assert where_to_look(file) == f".venv/bin/mlflow ui --backend-store-uri {file}"
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "uri"),
+    [
+        ("/a folder/models", "file:///a%20folder/models"),
+        ("mlflow-artifacts:/", "mlflow-artifacts:/"),
+        ("s3://bucket/models", "s3://bucket/models"),
+    ],
+)
+def test_models_are_kept_in_a_folder_or_where_a_uri_says(
+    tmp_path: Path, artifacts: str, uri: str
+) -> None:
+    settings = replace(load_settings(tmp_path, environ={}), mlflow_artifacts=artifacts)
+    project = Project(settings, environ={}, now_us=lambda: 0, tell=lambda _: None)
+    assert tracking_store(project, "shop").artifacts == uri

@@ -265,7 +265,11 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
     ),
     "feature twice": (features(Column("paid"), Column("paid")), "feature paid", "2 times"),
     "feature name": (features(Column("paid", name="Paid")), "feature Paid", "no safe name"),
-    "feature reserved": (features(Column("paid", name="event_timestamp")), "feature event_timestamp", "reserved"),
+    "feature reserved": (
+        features(Column("paid", name="event_timestamp")),
+        "feature event_timestamp",
+        "reserved",
+    ),
     "feature is a key": (features(Column("region")), "feature region", "name of a join key"),
     "feature prefix": (features(Column("paid", name="tl_paid")), "feature tl_paid", "prefix"),
     "feature column": (features(Column("payed")), "feature payed", "no column 'payed'"),

@@ -103,6 +103,18 @@ def _time(row: Happened) -> tuple[int, int]:
     return row.event_us, row.known_us
 
 
+def coarse(rows: Sequence[Happened], grain_us: int) -> list[Happened]:
+    """Rows at fewer times, so that some stand together."""
+    return [
+        replace(
+            row,
+            event_us=row.event_us // grain_us * grain_us,
+            known_us=-(-row.known_us // grain_us) * grain_us,
+        )
+        for row in rows
+    ]
+
+
 def bits(value: Any) -> Any:
     return value.hex() if isinstance(value, float) else value
 
@@ -113,8 +125,9 @@ def bits(value: Any) -> Any:
     events(),
     SHAPES,
     st.sampled_from([2, 100]),
-    st.integers(-20, 100),
+    st.integers(-20, 130),
     st.none() | st.integers(-20, 130),
+    st.sampled_from([1, 12]),
 )
 def test_answers_are_those_of_the_definition(
     happened: list[Happened],
@@ -123,7 +136,9 @@ def test_answers_are_those_of_the_definition(
     most: int,
     as_of_us: int,
     known_by_us: int | None,
+    grain_us: int,
 ) -> None:
+    happened, others = coarse(happened, grain_us), coarse(others, grain_us)
     view = meter_view(*shape, source=SOURCE, max_events_per_key=most)
     history = feature_test(view, [*told(happened, "north"), *told(others, "south")])
     known_by = None if known_by_us is None else to_datetime(known_by_us)
@@ -169,6 +184,45 @@ def test_what_was_known_by_then() -> None:
     history.at("1970-01-01T00:00:10", known_by="1970-01-01T00:00:08", **ASKED).equals(x=2, rows=1)
     before = history.at("1970-01-01T00:00:03", known_by="1970-01-01", **ASKED)
     before.equals(x=None, rows=None).has_status(x="not_yet_known", rows="not_yet_known")
+
+
+def test_what_is_known_ahead_of_its_time_comes_in_time() -> None:
+    view = small_view(Column("x"), Aggregate("count", windows={"rows": "1h"}))
+    ahead = {**ROWS[1], "learned": "1970-01-01T00:00:01"}
+    history = feature_test(view, [ROWS[0], ahead])
+    history.at("1970-01-01T00:00:01.5", **ASKED).equals(x=2, rows=1)
+    history.at("1970-01-01T00:00:02", **ASKED).equals(x=4, rows=2)
+    only = feature_test(view, [ahead]).at("1970-01-01T00:00:01.5", **ASKED)
+    only.has_status(x="missing", rows="missing")
+
+
+def test_a_key_expires_one_microsecond_after_its_time() -> None:
+    view = meter_view("10us", "60us", source=SOURCE, features=[Column("x")])
+    history = feature_test(view, ROWS[:1])
+    history.at("1970-01-01T00:00:01.000060", **ASKED).equals(x=2)
+    late = history.at("1970-01-01T00:00:01.000061", **ASKED)
+    late.equals(x=None).has_status(x="expired")
+
+
+def test_what_a_hash_decides_is_not_answered() -> None:
+    """Of rows with one time each may be the newest, so each takes its turn."""
+    view = small_view(
+        Column("x"),
+        Column("s"),
+        Aggregate("sum", "x", windows={"total": "1h"}),
+        Aggregate("first", "x", windows={"first": "1h"}),
+    )
+    rows = [{**ROWS[0], "x": x, "s": "same"} for x in (5, 3, 5)]
+    answers = feature_test(view, rows).at("1970-01-01T00:00:01", **ASKED)
+    answers.equals(s="same", total=13)
+    for name in ("x", "first"):
+        with pytest.raises(InputError, match=r"feature .* a hash decides"):
+            answers.equals(**{name: 5})
+    later = {**ROWS[0], "at": "1970-01-01T00:00:02", "learned": "1970-01-01T00:00:02", "x": 8}
+    newest = feature_test(view, [*rows, later]).at("1970-01-01T00:00:02", **ASKED)
+    newest.equals(x=8, s=None, total=21)
+    with pytest.raises(InputError, match="a hash decides"):
+        newest.value("first")
 
 
 class Forgetful(ViewRows):
