@@ -23,6 +23,8 @@ from twinlake.models.recipe import TrainingRecipe
 from twinlake.models.split import TimeSplit, split_by_time
 
 UBJSON_FILE = "model.ubj"
+# An object whose first name has a length of 64 bits.
+UBJSON_BEGINS = b"{L"
 DEFAULT_PARAMS: Mapping[str, Any] = {
     "tree_method": "hist",
     "objective": "reg:squarederror",
@@ -87,6 +89,9 @@ def read_trees(content: bytes) -> BoostedTrees:
     Raises:
         StateError: It is none.
     """
+    # XGBoost ends the whole process where it is given what cannot even begin a model.
+    if not content.startswith(UBJSON_BEGINS):
+        raise StateError("this is no model of XGBoost in UBJSON", hint="train it again")
     booster = xgb.Booster()
     try:
         booster.load_model(bytearray(content))

@@ -62,6 +62,10 @@ def until(**changes: Any) -> Model:
     return model(**{"trained_from": "2022-05-15", "tested_from": "2022-05-15T00:00:01"} | changes)
 
 
+def tried(**candidates: Any) -> Model:
+    return model(candidates=candidates)
+
+
 def classifier(**changes: Any) -> Model:
     told: dict[str, Any] = {"parameters": {"objective": "binary:logistic"}, "threshold": 0.25}
     return model(**told | {"baselines": {}} | changes)
@@ -361,6 +365,16 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
     ),
     "rounds": (model(rounds=0), "model next_amount, rounds", "is 0"),
     "parameters": (model(parameters={"eta": [1]}), "next_amount, parameters", "[1]"),
+    "reserved": (model(parameters={"seed": 1}), "model next_amount, parameters", "set seed"),
+    "candidate name": (tried(**{"my way": {"eta": 1}}), "candidate my way", "no safe name"),
+    "candidate taken": (tried(ridge={"eta": 1}), "candidate ridge", "always compared"),
+    "empty candidate": (tried(a={}), "next_amount, candidate a", "changes nothing"),
+    "objective": (tried(a={"objective": "reg:gamma"}), "candidate a", "sets the objective"),
+    "reserved of a candidate": (tried(a={"n_jobs": 1}), "candidate a", "set n_jobs"),
+    "rounds of a candidate": (tried(a={"rounds": 0}), "candidate a, rounds", "is 0"),
+    "part of a round": (tried(a={"rounds": 1.5}), "candidate a, rounds", "is 1.5"),
+    "candidate kind": (tried(a=["eta"]), "next_amount, candidates", "{'a': ['eta']}"),
+    "parameter of a candidate": (tried(a={"eta": [1]}), "next_amount, candidates", "[1]"),
     "clock": (Clock("noon"), "clock", "'noon' is not a time"),
     "clock kind": (Clock(7), "clock, reading", "is 7"),  # type: ignore[arg-type]
 }
@@ -380,6 +394,7 @@ def test_the_shop_has_no_problem() -> None:
     check(shop(view(hop=None, max_events_per_key=1, source=with_stream()), Clock("2021-08-26")))
     check(shop(classifier(trained_from="2022-01-15", tested_from="2022-05-15T12:00Z")))
     check(shop(until(trained_from=None)))
+    check(shop(tried(slow={"eta": 0.01, "rounds": 900}, deep={"max_depth": 9})))
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -482,7 +497,10 @@ WRONG: dict[str, tuple[Callable[..., Any], tuple[str, ...], Callable[[Any], Any]
     "service": (service, ("name", "features"), lambda s: model(service=s)),
     "model": (
         model,
-        ("name", "service", "label", "spine_features", "baselines", "parameters", "rounds"),
+        (
+            "name", "service", "label", "spine_features", "baselines", "parameters", "candidates",
+            "rounds",
+        ),
         lambda m: m,
     ),
 }  # fmt: skip

@@ -60,6 +60,7 @@ def test_definitions_come_back_equal(read: object) -> None:
         view(entity=entity(description="Who buys")),
         service(features=[view()]),
         model(rounds=5, test_fraction=0.5, description="A model", parameters={}),
+        model(candidates={"slow": {"eta": 0.01, "rounds": 900}}),
         model(trained_from="2022-01-15", tested_from="2022-05-15"),
         model(threshold=0.25, parameters={"objective": "binary:logistic"}, baselines={}),
     ],
@@ -97,6 +98,7 @@ def test_no_attribute_is_left_out(plural: str, kind: type) -> None:
         view(source=source(stream=DeltaTable("orders")), publish="stream"),
         source(stream=Kafka("orders", times_in="ms", max_record_bytes=9)),
         model(rounds=5, test_fraction=0.5, label="y", spine_features=["a", "b"]),
+        model(candidates={"slow": {"eta": 0.01, "rounds": 900}, "deep": {"max_depth": 9}}),
         model(trained_from="2022-01-15", tested_from="2022-05-15", threshold=0.25),
     ],
     ids=lambda item: type(item).__name__,
@@ -104,6 +106,12 @@ def test_no_attribute_is_left_out(plural: str, kind: type) -> None:
 def test_every_attribute_comes_back(changed: object) -> None:
     definitions = shop(changed)
     assert through_json(definitions) == definitions
+
+
+def test_a_model_of_an_older_registry_has_no_candidates() -> None:
+    document = to_document(shop())
+    del document["models"][0]["candidates"]
+    assert from_document(document) == shop()
 
 
 def _untouched(changed: object) -> list[object]:

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from twinlake.models.boosted_trees import BoostedTrees
+from twinlake.models.receipts import Receipt, SpinePin, TablePin
 from twinlake.models.recipe import TrainingRecipe
 from twinlake.models.train import TrainingResult
 
 DAYS, HOMES = 50, 40
 DAY = 86_400_000_000
+START = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
+TRAINING_SET = TablePin("energy_forecast_1", "lake/training_sets/1", "5e7", version=0)
+EVENTS = TablePin("daily_energy", "lake/events", "7c1e", version=3, sequence=2)
 
 
 def model_bytes(found: TrainingResult) -> bytes:
     """A model of XGBoost as its file."""
     assert isinstance(found.scorer, BoostedTrees)
     return bytes(found.scorer.booster.save_raw("ubj"))
+
+
+@pytest.fixture(scope="session")
+def receipt() -> Receipt:
+    return Receipt(
+        training_set="energy_forecast_1",
+        service="energy_forecast",
+        definition="d" * 64,
+        tables=(EVENTS,),
+        spine=SpinePin("spine.parquet", "f" * 32, 2000),
+        columns=("label",),
+        content="c" * 32,
+        rows=2000,
+        statuses={"level": {"present": 2000}},
+        code_version="0.1.0",
+        created_at=START,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ def test_what_was_not_learned_is_missing_as_a_null_is(scorers: dict[str, Scorer]
 
 
 # To make a counterexample small takes minutes, and it is small enough.
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     st.lists(
         st.tuples(

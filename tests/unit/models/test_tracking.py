@@ -15,35 +15,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.unit.models.conftest import DAY
+from tests.unit.models.conftest import DAY, START, TRAINING_SET
 from twinlake.errors import InputError, StateError
 from twinlake.models.mlflow_session import TrackingStore, mlflow_at
-from twinlake.models.receipts import Receipt, SpinePin, TablePin
+from twinlake.models.receipts import Receipt
 from twinlake.models.recipe import TrainingRecipe
 from twinlake.models.registered import load_model
 from twinlake.models.tracking import Origin, TrackedModel, log_training
 from twinlake.models.train import TrainingResult, train
-
-START = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
-TRAINING_SET = TablePin("energy_forecast_1", "lake/training_sets/1", "5e7", version=0)
-EVENTS = TablePin("daily_energy", "lake/events", "7c1e", version=3, sequence=2)
-
-
-@pytest.fixture(scope="module")
-def receipt() -> Receipt:
-    return Receipt(
-        training_set="energy_forecast_1",
-        service="energy_forecast",
-        definition="d" * 64,
-        tables=(EVENTS,),
-        spine=SpinePin("spine.parquet", "f" * 32, 2000),
-        columns=("label",),
-        content="c" * 32,
-        rows=2000,
-        statuses={"level": {"present": 2000}},
-        code_version="0.1.0",
-        created_at=START,
-    )
 
 
 @pytest.fixture(scope="module")
