@@ -28,7 +28,6 @@ from twinlake.models.train import TrainingResult
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-RECEIPT_TAG = "twinlake.receipt_digest"
 # MLflow keeps at most 36 characters of a data set's digest; the tag keeps all.
 DIGEST_SHOWN = 32
 
@@ -88,7 +87,7 @@ def log_training(
             client.set_terminated(run_id, "FAILED", end_time=_milliseconds(finished_at))
             raise
         client.set_tag(run_id, SHA256_TAG, digest)
-        client.set_tag(run_id, RECEIPT_TAG, receipt.digest())
+        _tell_origin(client, run_id, receipt)
         client.set_terminated(run_id, "FINISHED", end_time=_milliseconds(finished_at))
     return TrackedModel(run_id, model_uri, recipe.name, version, digest)
 
@@ -172,6 +171,13 @@ def _log_data(
         )
         inputs.append(DatasetInput(data_set, [InputTag("mlflow.data.context", context)]))
     client.log_inputs(run_id, inputs)
+
+
+def _tell_origin(client: MlflowClient, run_id: str, receipt: Receipt) -> None:
+    """Say in the run's own tags what its training set was made from; the receipt is a file."""
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, text) for name, text in receipt.tags().items()])
 
 
 def _log_files(
