@@ -52,6 +52,7 @@ NAMES = (
     "training_set.table_made",
     "training_set.committed",
     "training_set.counted",
+    "training_set.table_marked",
     "training_set.receipt_written_aside",
     "training_set.receipt_written",
     "worker.feature_rows",

@@ -29,7 +29,7 @@ MAY_READ_CLOCKS = {"cli", "clock.py"}
 
 # Beside the standard library; what each may know of twinlake itself is an import contract.
 THIRD_PARTIES = {"definitions": (), "planning": (), "kernel": ("numpy",)}
-LOWEST = ("clock.py", "errors.py", "java.py", "settings.py")
+LOWEST = ("clock.py", "errors.py", "java.py", "settings.py", "version.py")
 
 
 def _name(file: Path) -> str:

@@ -307,7 +307,7 @@ def test_rows_that_are_landed_later_do_not_change_a_set_of_the_old_sequence(
         ]
         asked = point_in_time.Spine(spine, 120)
         joined = point_in_time.join(bench.spark, asked, taken, 3, tmp_path)
-        return training_sets._content(joined, built.columns)[0]
+        return training_sets.content_of(joined, built.columns)[0]
 
     newest = bench.project.landings("readings").all()[-1].version
     assert newest > (pin.sequence or 0)
@@ -334,7 +334,7 @@ def test_a_spine_too_large_for_two_passes_gives_the_same(
     asked = point_in_time.Spine(spine, len(SPINE))
     monkeypatch.setattr(newest_rows, "MAX_SPINE_BYTES", 0)
     joined = point_in_time.join(bench.spark, asked, taken, 3, tmp_path)
-    assert training_sets._content(joined, built.columns)[0] == built.content
+    assert training_sets.content_of(joined, built.columns)[0] == built.content
     assert not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from twinlake.definitions.documents import to_document
@@ -13,11 +14,13 @@ from twinlake.definitions.fingerprints import (
     view_fingerprint,
 )
 from twinlake.definitions.resolution import on_demand_inputs, on_demand_outputs, view_features
+from twinlake.definitions.services import FeatureService
 from twinlake.definitions.times import format_duration, format_instant
 from twinlake.definitions.views import FeatureView
-from twinlake.errors import InputError
+from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project, view_table
 from twinlake.models.receipts import Receipt
+from twinlake.registry.identity import state_id
 from twinlake.registry.state import Landing
 
 
@@ -98,11 +101,72 @@ def details(project: Project, name: str) -> dict[str, Any]:
 
 
 def receipts(project: Project) -> list[Receipt]:
-    """Give the receipts of all training sets, oldest first."""
+    """Give the receipts of all training sets, oldest first; those of others are left out."""
     folder = project.places.receipts
-    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    found = [Receipt.from_json(file.read_text(encoding="utf-8")) for file in files]
+    found = []
+    for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        try:
+            found.append(read_receipt(project, file))
+        except ForeignReceipt as error:
+            project.tell(f"left out: {error.message}")
     return sorted(found, key=lambda receipt: receipt.created_at)
+
+
+class ForeignReceipt(StateError):
+    """A receipt that lies where it was not written."""
+
+
+def read_receipt(project: Project, file: Path) -> Receipt:
+    """Read a receipt of this project.
+
+    Raises:
+        ForeignReceipt: It is of another training set than its name says, or of another project.
+        StateError: It is no receipt.
+    """
+    try:
+        receipt = Receipt.from_json(file.read_text(encoding="utf-8"))
+    except StateError as error:
+        raise StateError(
+            f"{file}: {error.message}", hint="restore the file from a backup of the state"
+        ) from error
+    if receipt.training_set != file.stem:
+        raise ForeignReceipt(
+            f"{file} is the receipt of training set {receipt.training_set}",
+            hint=f"give it its own name, {receipt.training_set}.json, or take it away",
+        )
+    own = state_id(project.settings.state)
+    if receipt.state is not None and receipt.state != own:
+        raise ForeignReceipt(
+            f"the receipt of training set {receipt.training_set} is of another project: it was "
+            f"written in state {receipt.state}, and {project.settings.state} is state {own}",
+            hint=f"take {file} away, and ask in the project that built the training set",
+        )
+    return receipt
+
+
+def require_receipt(project: Project, name: str) -> Receipt:
+    """Give the receipt of a training set.
+
+    Raises:
+        InputError: There is none.
+        StateError: It is of another project.
+    """
+    file = project.places.receipts / f"{name}.json"
+    if not file.is_file():
+        known = [receipt.training_set for receipt in receipts(project)]
+        raise InputError.unknown("training set", name, known)
+    return read_receipt(project, file)
+
+
+def find_definition(project: Project, receipt: Receipt) -> tuple[FeatureService, int] | None:
+    """Find the service of a receipt among all that was ever applied, and the number of that."""
+    for applied in project.registry.history():
+        services = applied.definitions.services
+        # A service may have been renamed since; what it was built under comes first.
+        for name in sorted(services, key=lambda name: name != receipt.service):
+            if service_fingerprint(services[name]) == receipt.definition:
+                return services[name], applied.number
+    return None
 
 
 def _landing_line(landing: Landing) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
-
 from twinlake.crash_points import reached
 from twinlake.definitions.fingerprints import service_fingerprint
 from twinlake.definitions.resolution import request_types
@@ -19,18 +17,20 @@ from twinlake.definitions.services import FeatureService
 from twinlake.definitions.times import format_instant, to_datetime
 from twinlake.errors import InputError, StateError
 from twinlake.flows import on_demand
+from twinlake.flows.catalogue import read_receipt, receipts
 from twinlake.flows.landing import require_whole
 from twinlake.flows.project import Project
 from twinlake.kernel.on_demand import Computation
 from twinlake.lake import events, feature_rows, point_in_time, spines, tables, training_tables
 from twinlake.lake.on_demand import add_on_demand
 from twinlake.models.content import PartialHash, combine, digest, partial_hash
-from twinlake.models.receipts import Receipt, SpinePin, TablePin
+from twinlake.models.receipts import RECEIPT_TAG, Receipt, SpinePin, TablePin
+from twinlake.registry.identity import ensure_state_id
+from twinlake.version import code_version
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-CODE_VERSION = "0.1.0"
 _ID_DIGITS = 12
 
 
@@ -73,11 +73,10 @@ def build(project: Project, service_name: str, spine_path: Path) -> TrainingSet:
     service = project.service(service_name)
     pins = [_pin(project, name) for name in _sources(service)]
     functions = on_demand.computations(project, service)
-    fields = request_types(service.request_fields())
-    spine = spines.read_spine(project.spark, spine_path, _keys(service), fields)
-    _refuse_clashes(service, spine, spine_path)
-    spine_hash = _content(spine, spine.columns)
-    spine_pin = SpinePin(str(spine_path), spine_hash[0], spine_hash[1])
+    pinned = spines.pin(project.spark, spine_path)
+    spine = read_spine(project, service, spine_path, pinned[1])
+    fingerprint, rows = content_of(spine, spine.columns)
+    spine_pin = SpinePin(str(spine_path.resolve()), fingerprint, rows, *pinned)
     name = f"{service.name}__{_identity(service, spine_pin, pins)}"
     path = project.places.training_set(name)
     with project.places.exclusively("builder", name):
@@ -85,7 +84,7 @@ def build(project: Project, service_name: str, spine_path: Path) -> TrainingSet:
         built = receipt is None
         if receipt is None:
             project.tell(f"building training set {name}: {spine_pin.rows:,} rows")
-            joining = _Joining(service, functions, tuple(pins))
+            joining = Joining(service, functions, tuple(pins))
             receipt = _build(project, joining, spine, name, spine_pin)
     _tell_of_strangers(project, service, receipt, spine)
     commit = tables.last_commit(project.spark, path)
@@ -117,35 +116,48 @@ def _tell_of_strangers(
 
 
 def find_receipt(project: Project, name: str) -> Receipt | None:
-    """Give the receipt of a training set; None when there is none."""
+    """Give the receipt of a training set; None when there is none.
+
+    Raises:
+        StateError: What lies there is of another training set, or of another project.
+    """
     file = project.places.receipts / f"{name}.json"
-    if not file.is_file():
-        return None
-    return Receipt.from_json(file.read_text(encoding="utf-8"))
+    return read_receipt(project, file) if file.is_file() else None
 
 
 def names(project: Project) -> list[str]:
     """Name all training sets that have a receipt, oldest first."""
-    folder = project.places.receipts
-    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    receipts = [Receipt.from_json(file.read_text(encoding="utf-8")) for file in files]
-    return [receipt.training_set for receipt in sorted(receipts, key=lambda r: r.created_at)]
+    return [receipt.training_set for receipt in receipts(project)]
+
+
+def read_spine(
+    project: Project, service: FeatureService, path: Path, version: int | None
+) -> DataFrame:
+    """Read a spine as a service wants it.
+
+    Args:
+        project: The project.
+        service: What it is joined to.
+        path: Where it lies.
+        version: Of a Delta table, the version to read.
+
+    Raises:
+        InputError: It does not fit the service.
+    """
+    fields = request_types(service.request_fields())
+    spine = spines.read_spine(project.spark, path, _keys(service), fields, version)
+    _refuse_clashes(service, spine, path)
+    return spine
 
 
 def write_out(project: Project, training_set: TrainingSet, out: Path) -> None:
     """Write a training set to one Parquet file."""
-    table = training_tables.read_arrow(project.spark, training_set.path, training_set.version)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, out)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {out}: {error.strerror}", hint="choose another --out"
-        ) from error
+    frame = tables.read(project.spark, training_set.path, training_set.version)
+    training_tables.write_parquet(frame, out)
 
 
 @dataclass(frozen=True)
-class _Joining:
+class Joining:
     """What is joined to a spine: a service, its functions, and the events tables as pinned."""
 
     service: FeatureService
@@ -153,11 +165,20 @@ class _Joining:
     pins: tuple[TablePin, ...]
 
 
-def _build(
-    project: Project, joining: _Joining, spine: DataFrame, name: str, spine_pin: SpinePin
-) -> Receipt:
+@dataclass(frozen=True)
+class Measured:
+    """What a training set comes to: its content hash, rows, and statuses by feature."""
+
+    content: str
+    rows: int
+    statuses: Mapping[str, Mapping[str, int]]
+
+
+def write_joined(
+    project: Project, joining: Joining, spine: point_in_time.Spine, path: Path, name: str
+) -> DataFrame:
+    """Join a spine and write what comes out as a new Delta table; read that back."""
     service, pins = joining.service, joining.pins
-    path = project.places.training_set(name)
     versions = {pin.name: pin.sequence or 0 for pin in pins}
     taken = [
         point_in_time.Taken(
@@ -167,40 +188,56 @@ def _build(
     ]
     landed = sum(landing.accepted for pin in pins for landing in project.landings(pin.name).all())
     parts = feature_rows.parts_for(
-        landed + spine_pin.rows, project.spark.sparkContext.defaultParallelism
+        landed + spine.rows, project.spark.sparkContext.defaultParallelism
     )
-    reached("training_set.begun")
     with tempfile.TemporaryDirectory(dir=project.places.new_scratch()) as scratch:
-        asked = point_in_time.Spine(spine, spine_pin.rows)
-        joined = point_in_time.join(project.spark, asked, taken, parts, Path(scratch))
+        joined = point_in_time.join(project.spark, spine, taken, parts, Path(scratch))
         named_by = [*_keys(service), point_in_time.EVENT_TIMESTAMP]
         joined = add_on_demand(joined, joining.functions, named_by)
-        joined = joined.select(*map(tables.quoted, _columns(service, spine)))
+        joined = joined.select(*map(tables.quoted, _columns(service, spine.frame)))
         training_tables.write(project.spark, joined, path, {"training_set": name})
-    reached("training_set.committed")
     version = tables.last_commit(project.spark, path).version
-    frame = tables.read(project.spark, path, version)
+    return tables.read(project.spark, path, version)
+
+
+def measure(service: FeatureService, frame: DataFrame) -> Measured:
+    """Count and hash what was joined."""
     features = {view.name: names for view, names in service.selections()}
     computed = [name for name in service.feature_names() if name not in _flat(features)]
     rows, counted = training_tables.status_counts(frame, features, computed)
-    statuses = {name: counted[name] for name in service.feature_names()}
-    if rows != spine_pin.rows:
-        raise StateError(f"the spine has {spine_pin.rows:,} rows, the training set {rows:,}")
-    content, _ = _content(frame, frame.columns)
+    content, _ = content_of(frame, frame.columns)
+    return Measured(content, rows, {name: counted[name] for name in service.feature_names()})
+
+
+def _build(
+    project: Project, joining: Joining, spine: DataFrame, name: str, spine_pin: SpinePin
+) -> Receipt:
+    path = project.places.training_set(name)
+    reached("training_set.begun")
+    asked = point_in_time.Spine(spine, spine_pin.rows)
+    frame = write_joined(project, joining, asked, path, name)
+    reached("training_set.committed")
+    found = measure(joining.service, frame)
+    if found.rows != spine_pin.rows:
+        raise StateError(f"the spine has {spine_pin.rows:,} rows, the training set {found.rows:,}")
     receipt = Receipt(
         training_set=name,
-        service=service.name,
-        definition=service_fingerprint(service),
-        tables=tuple(pins),
+        service=joining.service.name,
+        definition=service_fingerprint(joining.service),
+        tables=joining.pins,
         spine=spine_pin,
         columns=tuple(frame.columns),
-        content=content,
-        rows=rows,
-        statuses=statuses,
-        code_version=CODE_VERSION,
+        content=found.content,
+        rows=found.rows,
+        statuses=found.statuses,
+        code_version=code_version(),
         created_at=to_datetime(project.now_us()),
+        state=ensure_state_id(project.settings.state),
     )
     reached("training_set.counted")
+    # Before the receipt is there: with it nothing of this is done again.
+    tables.set_property(project.spark, path, RECEIPT_TAG, receipt.digest())
+    reached("training_set.table_marked")
     project.places.receipts.mkdir(parents=True, exist_ok=True)
     file = project.places.receipts / f"{name}.json"
     part = file.with_suffix(".part")
@@ -226,7 +263,7 @@ def _pin(project: Project, source: str) -> TablePin:
     )
 
 
-def _content(frame: DataFrame, columns: Sequence[str]) -> tuple[str, int]:
+def content_of(frame: DataFrame, columns: Sequence[str]) -> tuple[str, int]:
     """Give a frame's order-free content hash and its rows."""
     listed = list(columns)
     parts = training_tables.part_hashes(frame, lambda batch: partial_hash(batch, listed).pack())

@@ -19,12 +19,13 @@ from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own 
 from pyspark.sql.types import StringType, StructField, StructType
 
 from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, is_decimal, is_numeric
-from twinlake.errors import InputError
+from twinlake.errors import EnvironmentFailure, InputError
 from twinlake.lake import rows, tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP
 from twinlake.lake.rows import cast_text, from_nanoseconds
 
 _RAGGED = "_ragged"
+_UTC = {"UTC", "Etc/UTC", "GMT", "Z", "+00:00"}
 # What Delta takes for no part of a column's name, and the quote of Spark SQL.
 _UNSAFE = re.compile(r"[ ,;{}()\n\t=`]")
 
@@ -34,14 +35,19 @@ def read_spine(
     path: Path,
     keys: Mapping[str, str],
     fields: Mapping[str, str] = MappingProxyType({}),
+    version: int | None = None,
 ) -> DataFrame:
     """Read a spine from a Parquet file or folder, a CSV file, or a Delta table.
+
+    A time with an offset or a zone of its own stands for its instant, whatever the zones of other
+    rows; one without is of UTC.
 
     Args:
         spark: The session.
         path: Where it lies.
         keys: Join keys that it must have, with their types.
         fields: Request fields that it must have, with their types; their cells may be null.
+        version: Of a Delta table, the version to read.
 
     Returns:
         All its columns; keys, fields and ``event_timestamp`` have the types wanted.
@@ -49,8 +55,10 @@ def read_spine(
     Raises:
         InputError: It is not there, lacks a column, a key or time is null or unreadable, or a field
             is unreadable or not finite.
+        EnvironmentFailure: The session has another time zone than UTC.
     """
-    frame = _read(spark, path, {**keys, **fields})
+    _refuse_other_zone(spark)
+    frame = _read(spark, path, {**keys, **fields}, version)
     for name in (*keys, EVENT_TIMESTAMP, *fields):
         if name not in frame.columns:
             raise InputError(
@@ -65,6 +73,23 @@ def read_spine(
     )
     _refuse_nulls(cast, path, wanted)
     return _with_fields(cast, path, fields) if fields else cast
+
+
+def _refuse_other_zone(spark: SparkSession) -> None:
+    """Refuse a session in which a time without a zone would be another instant."""
+    zone = spark.conf.get("spark.sql.session.timeZone", "")
+    if zone not in _UTC:
+        raise EnvironmentFailure(
+            f"the Spark session reads times in {zone}, expected UTC",
+            hint='spark.conf.set("spark.sql.session.timeZone", "UTC"), and hand that session over',
+        )
+
+
+def pin(spark: SparkSession, path: Path) -> tuple[str, int] | tuple[None, None]:
+    """Give the id and the newest version of a spine that is a Delta table; nothing of any other."""
+    if not tables.exists(path):
+        return None, None
+    return tables.table_id(spark, path), tables.newest_version(spark, path)
 
 
 def _with_fields(frame: DataFrame, path: Path, fields: Mapping[str, str]) -> DataFrame:
@@ -98,11 +123,13 @@ def last_us(spine: DataFrame) -> int:
     return 0 if found is None else int(found.us)
 
 
-def _read(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataFrame:
+def _read(
+    spark: SparkSession, path: Path, keys: Mapping[str, str], version: int | None
+) -> DataFrame:
     if not path.exists():
         raise InputError(f"there is no spine at {path}", hint="give the path of a file or table")
     if tables.exists(path):
-        return tables.read(spark, path)
+        return tables.read(spark, path, version)
     if path.suffix == ".csv":
         return _read_csv(spark, path, keys)
     file = path if path.is_file() else next(iter(sorted(path.rglob("*.parquet"))), None)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from delta.exceptions import MetadataChangedException
 from py4j.protocol import Py4JJavaError
@@ -183,6 +184,44 @@ def read(spark: SparkSession, path: Path, version: int | None = None) -> DataFra
         ) from error
 
 
+def lost_files(frame: DataFrame) -> list[Path]:
+    """Name the files that a table's log says hold some rows and that are not there any more.
+
+    Of a table on a file system that is no folder here, none is named.
+    """
+    places = [urlsplit(name) for name in frame.inputFiles()]
+    files = [Path(unquote(place.path)) for place in places if place.scheme in {"", "file"}]
+    return sorted(file for file in files if not file.exists())
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Name what cannot be read to its end; what the machine did stays what it is.
+
+    Raises:
+        StateError: It cannot.
+    """
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        if is_of_the_machine(error):
+            raise
+        raise StateError(f"cannot read {what}: {innermost(error)}") from error
+
+
+def set_property(spark: SparkSession, path: Path, name: str, value: str) -> None:
+    """Set a property of a table, in a commit of its own, unless it says so already."""
+    if properties(spark, path).get(name) != value:
+        spark.sql(f"ALTER TABLE {at(path)} SET TBLPROPERTIES ('{name}' = '{value}')")
+
+
+def properties(spark: SparkSession, path: Path) -> dict[str, str]:
+    """Give a table's properties."""
+    with _reading_log(path):
+        found = spark.sql(f"DESCRIBE DETAIL {at(path)}").select("properties").first()
+    return {} if found is None else dict(found[0])
+
+
 def require_version(spark: SparkSession, path: Path, version: int) -> Commit:
     """Give the newest version of a table, which must not be older than one that was seen.
 
@@ -236,6 +275,13 @@ def read_commit(spark: SparkSession, path: Path, version: int) -> Commit:
 def last_commit(spark: SparkSession, path: Path) -> Commit:
     """Give the newest version of a table."""
     return commits(spark, path, 1)[0]
+
+
+def newest_version(spark: SparkSession, path: Path) -> int:
+    """Give the number of a table's newest version, whoever wrote it and what they said of it."""
+    with _reading_log(path):
+        found = spark.sql(f"DESCRIBE HISTORY {at(path)} LIMIT 1").select("version").first()
+    return int(found[0])  # type: ignore[index]
 
 
 def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:

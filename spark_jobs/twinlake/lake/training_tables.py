@@ -8,11 +8,13 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.crash_points import reached
 from twinlake.definitions.types import Field
+from twinlake.errors import InputError
 from twinlake.kernel.views import STATUSES
 from twinlake.lake import tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP, overflow_column, status_column
@@ -95,18 +97,31 @@ def read_arrow(
 
     Training sets are only ever appended to, so their files hold just their rows.
     """
-    return _dataset(spark, path, version).to_table(
-        columns=None if columns is None else list(columns)
-    )
+    table = _dataset(tables.read(spark, path, version))
+    return table.to_table(columns=None if columns is None else list(columns))
 
 
 def read_batches(spark: SparkSession, path: Path, version: int) -> pa.RecordBatchReader:
     """Read all columns of a training set like ``read_arrow``, batch by batch."""
-    return _dataset(spark, path, version).scanner().to_reader()
+    return _dataset(tables.read(spark, path, version)).scanner().to_reader()
 
 
-def _dataset(spark: SparkSession, path: Path, version: int) -> ds.Dataset:
-    files = [
-        unquote(urlsplit(name).path) for name in tables.read(spark, path, version).inputFiles()
-    ]
+def write_parquet(frame: DataFrame, out: Path) -> None:
+    """Write a training set that was read to one Parquet file.
+
+    Raises:
+        InputError: There is no writing there.
+    """
+    table = _dataset(frame).to_table()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, out)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {out}: {error.strerror}", hint="choose another --out"
+        ) from error
+
+
+def _dataset(frame: DataFrame) -> ds.Dataset:
+    files = [unquote(urlsplit(name).path) for name in frame.inputFiles()]
     return ds.dataset(sorted(files), format="parquet")

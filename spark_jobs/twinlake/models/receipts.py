@@ -11,12 +11,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
 from twinlake.errors import StateError
 
 FORMAT = 1
+# Where a run, or a training set's table, carries the digest of a receipt.
+RECEIPT_TAG = "twinlake.receipt_digest"
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,21 @@ class TablePin:
 
 @dataclass(frozen=True)
 class SpinePin:
-    """The spine: where it was read from, the content hash of its rows, and how many."""
+    """The spine: the rows that a training set was built for.
+
+    Attributes:
+        path: Where it was read from.
+        fingerprint: The content hash of its rows.
+        rows: How many there are.
+        table_id: Delta's own id of a spine that is a Delta table; None for any other.
+        version: The version of that table that was read.
+    """
 
     path: str
     fingerprint: str
     rows: int
+    table_id: str | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +75,10 @@ class Receipt:
         content: Order-free hash of the training set's rows.
         rows: How many rows it has.
         statuses: Per feature, how many rows have each status; each feature's counts sum to rows.
-        code_version: The version of the code that built it.
+        code_version: The version and state of the code that built it.
         created_at: When; an aware time, kept in UTC.
+        state: The id of the state folder that it was built in; None in receipts of before there
+            was one in them.
     """
 
     training_set: str
@@ -77,6 +92,7 @@ class Receipt:
     statuses: Mapping[str, Mapping[str, int]]
     code_version: str
     created_at: dt.datetime
+    state: str | None = None
 
     def __post_init__(self) -> None:
         """Bring the parts into their one form, and refuse what cannot be.
@@ -106,10 +122,12 @@ class Receipt:
         """Give the canonical form: sorted keys, no spaces, one text for one receipt."""
         document: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         document["tables"] = [asdict(pin) for pin in self.tables]
-        document["spine"] = asdict(self.spine)
+        document["spine"] = _without_none(asdict(self.spine))
         document["statuses"] = {name: dict(counts) for name, counts in self.statuses.items()}
         document["created_at"] = self.created_at.isoformat(timespec="microseconds")
         document["format"] = FORMAT
+        if self.state is None:  # receipts of before there was one keep their digest
+            del document["state"]
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
@@ -137,3 +155,34 @@ class Receipt:
     def digest(self) -> str:
         """Name this receipt: SHA-256 of its canonical form, 64 hexadecimal digits."""
         return sha256(self.to_json().encode()).hexdigest()
+
+    def tags(self) -> dict[str, str]:
+        """Give what a run or a table says of a training set without its receipt at hand."""
+        spine = self.spine
+        of_table = "" if spine.version is None else f" at version {spine.version}"
+        told = {
+            "training_set": self.training_set,
+            "definition": self.definition,
+            "spine": f"{spine.path}{of_table}",
+            "spine_fingerprint": spine.fingerprint,
+            "content": self.content,
+            "code_version": self.code_version,
+            **{
+                f"table.{pin.name}": f"{pin.table_id} version {pin.version} sequence {pin.sequence}"
+                for pin in self.tables
+            },
+        }
+        return {RECEIPT_TAG: self.digest()} | {f"twinlake.{n}": text for n, text in told.items()}
+
+    def spine_columns(self) -> tuple[str, ...]:
+        """Name the columns that came with the spine: they stand before the features."""
+        return tuple(takewhile(lambda name: name not in self.statuses, self.columns))
+
+    def marks(self) -> tuple[str, ...]:
+        """Name the columns that say what became of a view in each row."""
+        own = {*self.spine_columns(), *self.statuses}
+        return tuple(name for name in self.columns if name not in own)
+
+
+def _without_none(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if value is not None}

@@ -31,7 +31,6 @@ from twinlake.models.train import TrainingResult
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-RECEIPT_TAG = "twinlake.receipt_digest"
 CANDIDATE_TAG = "twinlake.candidate"
 # By this tag MLflow shows a run below another.
 PARENT_TAG = "mlflow.parentRunId"
@@ -146,7 +145,7 @@ def log_leaderboard(
         _log_data(client, parent, entries[0].result, recipe, origin)
         _log_board(client, parent, entries, recipe.label)
         client.set_tag(parent, CANDIDATE_TAG, best)
-        client.set_tag(parent, RECEIPT_TAG, origin.receipt.digest())
+        _tell_origin(client, parent, origin.receipt)
         version = register(client, recipe.name, logged[best], runs[best], alias)
     found = logged[best]
     tracked = TrackedModel(runs[best], found.model_uri, recipe.name, version, found.sha256)
@@ -184,7 +183,7 @@ def _log_entry(
     _log_files(client, run_id, result, recipe.label, origin.receipt)
     logged = log_model(client, run_id, name, result.scorer)
     client.set_tag(run_id, SHA256_TAG, logged.sha256)
-    client.set_tag(run_id, RECEIPT_TAG, origin.receipt.digest())
+    _tell_origin(client, run_id, origin.receipt)
     return logged
 
 
@@ -273,6 +272,13 @@ def _log_data(
         )
         inputs.append(DatasetInput(data_set, [InputTag("mlflow.data.context", context)]))
     client.log_inputs(run_id, inputs)
+
+
+def _tell_origin(client: MlflowClient, run_id: str, receipt: Receipt) -> None:
+    """Say in the run's own tags what its training set was made from; the receipt is a file."""
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, text) for name, text in receipt.tags().items()])
 
 
 def _log_files(

@@ -9,9 +9,10 @@ publications/VIEW/NNN.json   one per publication of a view
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from twinlake.definitions.documents import Definitions, from_document, to_document
 from twinlake.definitions.fingerprints import SHORT_DIGITS, view_fingerprint
@@ -53,15 +54,16 @@ class Registry:
             StateError: The registry was written by a version of twinlake that this one cannot read.
         """
         latest = self._documents.latest()
-        if latest is None:
-            return Applied(0, Definitions(), None)
-        number, document = latest
-        if document.get("format") != FORMAT:
-            raise StateError(
-                f"the registry has format {document.get('format')}, this twinlake reads {FORMAT}",
-                hint="use the twinlake that wrote it, or a new --state folder",
-            )
-        return Applied(number, from_document(document["definitions"]), document["applied_us"])
+        return Applied(0, Definitions(), None) if latest is None else _applied(*latest)
+
+    def history(self) -> Iterator[Applied]:
+        """Give everything that was ever applied, newest first, each read when it is asked for.
+
+        Raises:
+            StateError: As ``current``.
+        """
+        for number in reversed(self._documents.numbers()):
+            yield _applied(number, self._documents.read(number))
 
     def number(self) -> int:
         """Give the number of what was applied last, without reading it; 0 for nothing."""
@@ -79,6 +81,15 @@ class Registry:
             {"format": FORMAT, "applied_us": now_us, "definitions": to_document(definitions)},
         )
         return Applied(number, definitions, now_us)
+
+
+def _applied(number: int, document: Mapping[str, Any]) -> Applied:
+    if document.get("format") != FORMAT:
+        raise StateError(
+            f"the registry has format {document.get('format')}, this twinlake reads {FORMAT}",
+            hint="use the twinlake that wrote it, or a new --state folder",
+        )
+    return Applied(number, from_document(document["definitions"]), document["applied_us"])
 
 
 @dataclass(frozen=True)

@@ -89,3 +89,45 @@ def test_another_format_is_refused() -> None:
 def test_it_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         receipt().statuses["energy_sum"]["present"] = 8  # type: ignore[index]
+
+
+def test_what_is_not_there_leaves_no_trace() -> None:
+    """Receipts of before there were states and spine tables in them keep their digest."""
+    plain = json.loads(receipt().to_json())
+    assert "state" not in plain
+    assert plain["spine"].keys() == {"path", "fingerprint", "rows"}
+    assert Receipt.from_json(receipt().to_json()).state is None
+    pinned = receipt(state="0a1b", spine=SpinePin("spine", "f" * 32, 10, "5e7", version=0))
+    again = Receipt.from_json(pinned.to_json())
+    assert (again, again.spine.version, again.state) == (pinned, 0, "0a1b")
+    assert len({receipt().digest(), pinned.digest()}) == 2
+
+
+def test_tags_say_all_that_a_training_set_was_made_from() -> None:
+    tags = receipt(spine=SpinePin("spine", "f" * 32, 10, "5e7", version=0)).tags()
+    assert tags == {
+        "twinlake.receipt_digest": tags["twinlake.receipt_digest"],
+        "twinlake.training_set": "energy_forecast_1",
+        "twinlake.definition": "d" * 64,
+        "twinlake.spine": "spine at version 0",
+        "twinlake.spine_fingerprint": "f" * 32,
+        "twinlake.content": "c" * 32,
+        "twinlake.code_version": "0.1.0",
+        "twinlake.table.daily_energy": "7c1e version 3 sequence 2",
+        "twinlake.table.homes": "99aa version 12 sequence None",
+    }
+
+
+def test_columns_are_of_the_spine_or_features_or_marks() -> None:
+    whole = receipt(
+        columns=(
+            "household_id",
+            "event_timestamp",
+            "y",
+            "energy_sum",
+            "energy_mean_7d",
+            "v__status",
+        )
+    )
+    assert whole.spine_columns() == ("household_id", "event_timestamp", "y")
+    assert whole.marks() == ("v__status",)

@@ -86,6 +86,7 @@ def test_the_run_says_what_was_learned_from_what(
     assert run.data.params["features"] == "weekday,yesterday,level,constant"
     assert run.data.params["xgboost.max_depth"] == "4"
     assert run.data.tags["twinlake.receipt_digest"] == receipt.digest()
+    assert receipt.tags().items() <= run.data.tags.items()
     inputs = {entry.dataset.name: entry for entry in run.inputs.dataset_inputs}
     training = inputs["energy_forecast_1"]
     assert training.tags[0].value == "training"

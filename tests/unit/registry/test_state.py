@@ -45,6 +45,20 @@ def test_what_was_applied_reads_back(tmp_path: Path) -> None:
     assert second == Registry(tmp_path).current() == Applied(2, shop(view()), 6)
 
 
+def test_all_that_was_ever_applied_comes_newest_first(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    assert list(registry.history()) == []
+    first = registry.write(registry.current(), shop(), 5)
+    second = registry.write(first, shop(view()), 6)
+    assert list(Registry(tmp_path).history()) == [second, first]
+    # What is older is not read before it is asked for.
+    (tmp_path / "registry" / f"{1:020d}.json").write_text('{"format": 99}')
+    history = Registry(tmp_path).history()
+    assert next(history) == second
+    with pytest.raises(StateError, match="the registry has format 99"):
+        next(history)
+
+
 def test_the_second_of_two_appliers_learns_of_it(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     base = registry.current()
