@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
@@ -82,11 +83,47 @@ def mlflow_at(uri: str) -> Iterator[MlflowClient]:
         with _environment({**QUIET_ENVIRONMENT, "MLFLOW_TRACKING_URI": uri}):
             mlflow.set_tracking_uri(uri)
             try:
-                yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+                yield _client(uri)
             except MlflowException as error:
                 raise _failure(uri, str(error)) from error
             finally:
                 mlflow.set_tracking_uri(before)
+
+
+def _client(uri: str) -> MlflowClient:
+    """Open a client, and make the store's tables where there are none yet."""
+    import mlflow
+
+    with _one_at_a_time(uri):
+        try:
+            return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except Exception as error:  # of MLflow, or of any database below it
+            raise _failure(uri, str(error)) from error
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Wait for other processes that open the same SQLite file.
+
+    MLflow makes its tables step by step without a lock: two that begin at once tear them, and
+    nothing can be logged there any more.
+    """
+    if not urlsplit(uri).scheme.startswith("sqlite"):
+        yield
+        return
+    file = _database(uri)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.with_name(f"{file.name}.lock").open("a")
+    except OSError as error:
+        raise _failure(uri, str(error)) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.partition(":///")[2].partition("?")[0])
 
 
 def require_tracking(store: TrackingStore) -> None:
@@ -128,12 +165,14 @@ def experiment_id(client: MlflowClient, store: TrackingStore) -> str:
 
 def _require_database(uri: str) -> None:
     """Refuse a SQLite file that cannot be written; MLflow itself tries for minutes."""
-    file = Path(uri.partition(":///")[2].partition("?")[0])
+    file = _database(uri)
     # SQLite writes a second file beside the first.
     if refused := _refused(file.parent):
         raise _failure(uri, f"{file.parent}: {refused}")
     if not file.exists():
         return
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise _failure(uri, "its file cannot be read and written")
     try:
         with closing(sqlite3.connect(file, timeout=SQLITE_WAIT_S, isolation_level=None)) as store:
             store.execute("BEGIN IMMEDIATE")

@@ -19,6 +19,20 @@ START = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 TRAINING_SET = TablePin("energy_forecast_1", "lake/training_sets/1", "5e7", version=0)
 EVENTS = TablePin("daily_energy", "lake/events", "7c1e", version=3, sequence=2)
 
+RECEIPT = Receipt(
+    training_set="energy_forecast_1",
+    service="energy_forecast",
+    definition="d" * 64,
+    tables=(EVENTS,),
+    spine=SpinePin("spine.parquet", "f" * 32, 2000),
+    columns=("label",),
+    content="c" * 32,
+    rows=2000,
+    statuses={"level": {"present": 2000}},
+    code_version="0.1.0",
+    created_at=START,
+)
+
 
 def model_bytes(found: TrainingResult) -> bytes:
     """A model of XGBoost as its file."""
@@ -28,19 +42,7 @@ def model_bytes(found: TrainingResult) -> bytes:
 
 @pytest.fixture(scope="session")
 def receipt() -> Receipt:
-    return Receipt(
-        training_set="energy_forecast_1",
-        service="energy_forecast",
-        definition="d" * 64,
-        tables=(EVENTS,),
-        spine=SpinePin("spine.parquet", "f" * 32, 2000),
-        columns=("label",),
-        content="c" * 32,
-        rows=2000,
-        statuses={"level": {"present": 2000}},
-        code_version="0.1.0",
-        created_at=START,
-    )
+    return RECEIPT
 
 
 @pytest.fixture(scope="session")
