@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 
 from twinlake.cli.context import Context, pass_context
-from twinlake.cli.jobs import training_set_document
 from twinlake.cli.main import report
 from twinlake.cli.scripts import Script, open_project
+from twinlake.cli.training_sets import training_set_document
 from twinlake.flows import training_sets
 
 

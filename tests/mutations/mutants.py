@@ -185,6 +185,27 @@ MUTANTS = (
         ("tests/spark/test_maintaining.py",),
     ),
     Mutant(
+        "a rebuild sees no row that came after the training set",
+        f"{PRODUCT}/flows/training_sets.py",
+        "{pin.name: pin.sequence or 0 for pin in pins}",
+        "{pin.name: 2**62 for pin in pins}",
+        ("tests/spark/test_receipts.py",),
+    ),
+    Mutant(
+        "a rebuild reads a spine table at its version",
+        f"{PRODUCT}/flows/rebuilding.py",
+        "training_sets.read_spine(project, service, path, pin.version)",
+        "training_sets.read_spine(project, service, path, None)",
+        ("tests/spark/test_receipts.py",),
+    ),
+    Mutant(
+        "an events table that was made anew is not taken for the old one",
+        f"{PRODUCT}/flows/rebuilding.py",
+        '    if found != pin.table_id:\n        told = f"the events table',
+        '    if not found:\n        told = f"the events table',
+        ("tests/spark/test_receipts.py",),
+    ),
+    Mutant(
         "a marker makes nothing due",
         f"{PRODUCT}/flows/publishing.py",
         "project.landings(view.source.name).batches()",

@@ -74,10 +74,12 @@ def test_a_spine_comes_as_a_path_or_from_memory(store: FeatureStore, folder: Ben
             "y": [1, 2, 3],
         }
     )
-    found = store.get_historical_features("meters", frame).sort_values("y")
+    made = store.get_historical_features("meters", frame)
+    found = made.to_df().sort_values("y")
     assert found["v"].tolist()[:2] == [0.0, 1.0]
     assert found["count_2d"].tolist()[:2] == [1, 2]
     assert found["meter_sums__status"].tolist() == ["present", "present", "missing"]
+    assert (made.name, made.receipt.rows) == (made.training_set.name, 3)
 
     table = pa.Table.from_pandas(frame).cast(
         pa.schema(
@@ -89,6 +91,32 @@ def test_a_spine_comes_as_a_path_or_from_memory(store: FeatureStore, folder: Ben
     names = {store.build_training_set("meters", spine).name for spine in (frame, table, path)}
     assert len(names) == 1
     assert len(list(store.project.places.spines.iterdir())) == 1
+
+
+def test_rows_come_in_any_form_with_what_is_asked_for_beside_them(store: FeatureStore) -> None:
+    frame = pd.DataFrame({"k": ["a", "b", "c"], "event_timestamp": [FIRST + DAY] * 3})
+    plain = ["k", "event_timestamp", "v", "count_2d"]
+    made = store.get_historical_features("meters", frame, statuses=False)
+    assert made.to_arrow().column_names == list(made.to_df()) == made.to_spark().columns == plain
+    told = store.get_historical_features("meters", frame, event_timestamps=True)
+    assert told.to_spark().columns == [
+        *plain, "meter_sums__status", "meter_sums__event_timestamp",
+    ]  # fmt: skip
+    assert told.name == made.name
+    rows = told.to_arrow().sort_by("k").to_pylist()
+    assert [row["meter_sums__event_timestamp"] for row in rows] == [FIRST + DAY, FIRST + DAY, None]
+    lazily = {tuple(row) for row in told.to_spark().select("k", "v", "count_2d").collect()}
+    assert lazily == {("a", 1.0, 2), ("b", 1.0, 2), ("c", None, None)}
+    assert lazily == {(row["k"], row["v"], row["count_2d"]) for row in rows}
+
+
+def test_a_training_set_is_rebuilt_and_compared_by_its_name(store: FeatureStore) -> None:
+    frame = pd.DataFrame({"k": ["a", "b"], "event_timestamp": [FIRST, FIRST + DAY]})
+    one = store.get_historical_features("meters", frame)
+    other = store.get_historical_features("meters", frame.iloc[:1])
+    assert store.rebuild_training_set(one.name).verdict == "same"
+    found = store.diff_training_sets(one.name, other.name).found
+    assert (found.met, found.equal, found.only_a, found.only_b) == (1, 1, 1, 0)
 
 
 def test_a_spine_that_cannot_be_kept_exactly_is_refused(store: FeatureStore) -> None:

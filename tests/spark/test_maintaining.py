@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from twinlake.flows.maintaining import Maintained, Work
 from twinlake.flows.project import online_table, view_table
 from twinlake.flows.reconciling import Reconciled
 from twinlake.lake import maintenance, publication
+from twinlake.models.receipts import Receipt, SpinePin, TablePin
 from twinlake.online.store import OnlineTable
 
 KEYS = 10
@@ -241,15 +243,27 @@ def test_files_come_and_go_and_a_training_set_is_built_the_same(
     assert parity(copied) == 0
 
 
-def test_a_table_that_a_receipt_pins_by_its_version_is_not_vacuumed(
-    copied: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        maintaining, "_needed_by", lambda _, path: "set_1" if path.name == "daily" else None
-    )
+def test_a_table_that_a_receipt_pins_by_its_version_is_not_vacuumed(copied: Bench) -> None:
+    project = copied.project
+    events = TablePin("daily", str(project.places.events("daily")), "1d", version=1)
+    view = SpinePin(str(copied.view_path("usage")), "f" * 32, 0, "5e7", version=1)
+    of_file = SpinePin(str(copied.view_path("usage")), "f" * 32, 0)
+    project.places.receipts.mkdir()
+    for name, tables, spine in (
+        ("set_1", (replace(events, sequence=1),), of_file),
+        ("set_2", (events,), of_file),
+        ("set_3", (), view),
+    ):
+        made = Receipt(
+            name, "s", "d", tables, spine, (), "c", 0, {}, "1", meters.START,
+        )  # fmt: skip
+        (project.places.receipts / f"{name}.json").write_text(made.to_json())
     done = maintain(copied, Work(vacuum_days=7))
     spared = {one.table: (one.spared_for, one.removed) for one in done.tables}
-    assert spared == {"events daily": ("set_1", None), "view usage": (None, 0)}
+    assert spared == {"events daily": ("set_2", None), "view usage": ("set_3", None)}
+    for name in ("set_2", "set_3"):
+        (project.places.receipts / f"{name}.json").unlink()
+    assert [one.spared_for for one in maintain(copied, Work(vacuum_days=7)).tables] == [None, None]
 
 
 def test_tables_that_no_view_uses_are_dropped(copied: Bench) -> None:

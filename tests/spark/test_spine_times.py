@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
-from twinlake.flows.spine_files import spine_file
 
 from twinlake.definitions.times import to_us
 from twinlake.errors import EnvironmentFailure, InputError
+from twinlake.flows.spine_files import spine_file
 from twinlake.lake import spines
 
 KEYS = {"k": "bigint"}
@@ -109,6 +109,18 @@ def test_other_columns_of_time_are_their_instants_too(spark: SparkSession, tmp_p
     path.write_text("\n".join(["k,event_timestamp,asked", *lines]))
     frame = spines.read_spine(spark, path, KEYS)
     assert frame.select("asked").distinct().count() == 1
+
+
+def test_a_time_of_day_is_not_taken_for_one_of_today(spark: SparkSession, tmp_path: Path) -> None:
+    """Read tomorrow, the same file must be the same spine."""
+    path = tmp_path / "spine.csv"
+    first, second = "1,2014-02-01,12:30,2014-02-01 10:00", "2,2014-02-01,,"
+    path.write_text(f"k,event_timestamp,at,since\n{first}\n{second}\n")
+    frame = spines.read_spine(spark, path, KEYS)
+    assert dict(frame.dtypes) == {
+        "k": "bigint", "event_timestamp": "timestamp", "at": "string", "since": "timestamp",
+    }  # fmt: skip
+    assert [row["at"] for row in frame.orderBy("k").collect()] == ["12:30", None]
 
 
 @pytest.fixture

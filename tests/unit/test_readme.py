@@ -32,6 +32,7 @@ def test_the_test_of_features_shown_passes(tmp_path: Path) -> None:
 
 def test_python_is_python_and_its_verbs_exist() -> None:
     from twinlake.flows.feature_store import FeatureStore
+    from twinlake.flows.historical_features import HistoricalFeatures
     from twinlake.flows.online_features import OnlineFeatures
 
     called = {
@@ -39,8 +40,12 @@ def test_python_is_python_and_its_verbs_exist() -> None:
         for node in ast.walk(ast.parse(BLOCKS[-1]))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
-    assert called == {"open", "get_online_features", "sql", "get_historical_features"}
-    assert {*dir(FeatureStore), "open"} >= called
+    of_store = {
+        "open", "get_online_features", "sql", "get_historical_features", "rebuild_training_set",
+    }  # fmt: skip
+    assert called == of_store | {"name", "receipt", "to_df"}
+    assert {*dir(FeatureStore), "open"} >= of_store
+    assert {*dir(HistoricalFeatures)} >= {"name", "receipt", "to_df", "to_arrow", "to_spark"}
     assert hasattr(OnlineFeatures, "to_df")
 
 

@@ -1,4 +1,4 @@
-"""The verbs that do work: materialize, backfill, training-set."""
+"""The verbs that compute and publish: materialize, materialize-incremental, backfill."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from twinlake.cli.context import Context, json_option, pass_context
-from twinlake.cli.layout import table, tree
+from twinlake.cli.layout import table
 
 validate_option = click.option(
     "--validate",
@@ -159,93 +159,4 @@ def _materialized_text(document: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-@click.group("training-set")
-def training_set() -> None:
-    """Build training sets; look at receipts."""
-
-
-@training_set.command("build")
-@click.argument("service")
-@click.option(
-    "--spine",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Join keys, event_timestamp, labels: Parquet, CSV or a Delta table.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Also write one Parquet file.")
-@json_option
-@pass_context
-def build(context: Context, service: str, spine: Path, out: Path | None) -> None:
-    """Join a spine to SERVICE, point in time, into a Delta table with a receipt."""
-    with context.open() as project:
-        project.service(service)  # a wrong name is told before anything heavy is loaded
-        _refuse_unwritable(out)
-        from twinlake.flows import training_sets
-
-        built = training_sets.build(project, service, spine)
-        if out is not None:
-            training_sets.write_out(project, built, out)
-    document = training_set_document(built) | {"out": None if out is None else str(out)}
-    counts = built.receipt.statuses
-    heads = ["feature", "present", "null", "missing", "expired", "not_yet_known"]
-    heads += ["overflow"] if any("overflow" in found for found in counts.values()) else []
-    rows = [(name, *(counts[name].get(head, 0) for head in heads[1:])) for name in counts]
-    told = "built" if built.built else "there already, with the same inputs"
-    text = (
-        f"{built.name}: {built.receipt.rows:,} rows, {told}\n{built.path} at version "
-        f"{built.version}\n\n{table(heads, rows)}\n\ncontent {built.receipt.content}\n"
-        f"receipt {built.receipt.digest()}"
-    )
-    context.answer(text, document)
-
-
-def _refuse_unwritable(out: Path | None) -> None:
-    """Refuse a place that cannot be written to, before the training set is built."""
-    import os
-
-    from twinlake.errors import InputError
-
-    if out is None:
-        return
-    above = next((folder for folder in out.absolute().parents if folder.exists()), Path("/"))
-    if out.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
-        found = "it is a folder" if out.is_dir() else f"{above} cannot be written to"
-        raise InputError(f"cannot write {out}: {found}", hint="choose another --out")
-
-
-@training_set.command("show")
-@click.argument("name")
-@json_option
-@pass_context
-def show(context: Context, name: str) -> None:
-    """Print the receipt of a training set."""
-    import json
-
-    from twinlake.errors import InputError
-    from twinlake.flows import training_sets
-
-    with context.open() as project:
-        receipt = training_sets.find_receipt(project, name)
-        known = training_sets.names(project)
-    if receipt is None:
-        raise InputError.unknown("training set", name, known)
-    document = json.loads(receipt.to_json()) | {"digest": receipt.digest()}
-    context.answer("\n".join(tree(document, 0)), document)
-
-
-def training_set_document(built: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
-    """Write down a training set, for people and programs alike."""
-    import json
-
-    return {
-        "training_set": built.name,
-        "built": built.built,
-        "path": str(built.path),
-        "version": built.version,
-        "rows": built.receipt.rows,
-        "features": {name: dict(counts) for name, counts in built.receipt.statuses.items()},
-        "receipt": json.loads(built.receipt.to_json()) | {"digest": built.receipt.digest()},
-    }
-
-
-COMMANDS = (materialize, materialize_incremental, backfill, training_set)
+COMMANDS = (materialize, materialize_incremental, backfill)

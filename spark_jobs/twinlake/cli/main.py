@@ -26,16 +26,18 @@ from twinlake.cli import (
     maintenance,
     streams,
     training,
+    training_sets,
 )
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
+from twinlake.version import VERSION
 
 ENVIRONMENT_FAILED = 3
 INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option("0.1.0", prog_name="twinlake")
+@click.version_option(VERSION, prog_name="twinlake")
 @click.option(
     "-C",
     "project",
@@ -74,6 +76,7 @@ for _command in (
     *definitions.COMMANDS,
     *jobs.COMMANDS,
     *training.COMMANDS,
+    *training_sets.COMMANDS,
     *checks.COMMANDS,
     *assertions.COMMANDS,
     *streams.COMMANDS,

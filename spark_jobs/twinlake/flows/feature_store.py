@@ -15,14 +15,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from twinlake.clock import now_us
 from twinlake.definitions.times import parse_instant_us, to_us
-from twinlake.errors import InputError
 from twinlake.flows.online_features import OnlineFeatures
 from twinlake.flows.project import Project
-from twinlake.models.content import content_hash
+from twinlake.flows.spine_files import Spine, spine_file
 from twinlake.settings import load_settings
 
 if TYPE_CHECKING:
@@ -32,9 +30,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from twinlake.flows.checking import Verdict
+    from twinlake.flows.comparing import Compared
+    from twinlake.flows.historical_features import HistoricalFeatures
     from twinlake.flows.leak_checking import LeakCheck
     from twinlake.flows.materializing import Materialized
     from twinlake.flows.modelling import Leaderboard, Trained
+    from twinlake.flows.rebuilding import Rebuilt
     from twinlake.flows.stream_lander import Progress
     from twinlake.flows.training_sets import TrainingSet
     from twinlake.lake.validation import Validation
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 Instant = str | datetime
-Spine = Any  # a path, a pandas DataFrame or an Arrow table; neither library has types of its own
 
 
 class FeatureStore:
@@ -178,21 +178,56 @@ class FeatureStore:
 
         return training_sets.build(self.project, service, self._spine_file(spine))
 
-    def get_historical_features(self, service: str, spine: Spine) -> pd.DataFrame:
+    def get_historical_features(
+        self,
+        service: str,
+        spine: Spine,
+        *,
+        statuses: bool = True,
+        event_timestamps: bool = False,
+    ) -> HistoricalFeatures:
         """Give a spine with a service's features as of each of its rows.
 
         This builds a training set (see ``build_training_set``), or finds the one that the same
-        spine, definitions and events gave before, and reads it.
+        spine, definitions and events gave before.
+
+        Args:
+            service: The feature service.
+            spine: As for ``build_training_set``.
+            statuses: Also give, as ``VIEW__status``, why a view's values are what they are, and
+                as ``VIEW__overflow`` which features are overflow, where some can be.
+            event_timestamps: Also give, as ``VIEW__event_timestamp``, the event timestamp that was
+                matched.
 
         Returns:
-            The spine's columns, the features, and for each view its status and the event timestamp
-            that was matched. The rows are the spine's, in no promised order.
+            What gives the rows ``to_df()``, ``to_arrow()`` or ``to_spark()``, with their receipt.
         """
-        from twinlake.lake import training_tables
+        from twinlake.flows import historical_features
 
         built = self.build_training_set(service, spine)
-        table = training_tables.read_arrow(self.spark, built.path, built.version)
-        return table.to_pandas()
+        return historical_features.of_training_set(
+            self.project, built, statuses=statuses, event_timestamps=event_timestamps
+        )
+
+    def rebuild_training_set(self, name: str, out: PathLike | None = None) -> Rebuilt:
+        """Build a training set once more from its receipt alone, and compare; change nothing.
+
+        Args:
+            name: The training set.
+            out: Also write what was rebuilt to one Parquet file; it must not be there yet.
+
+        Returns:
+            The ``verdict``, ``same``, ``differs`` or ``gone``, and ``findings`` that say what is.
+        """
+        from twinlake.flows import rebuilding
+
+        return rebuilding.rebuild(self.project, name, None if out is None else Path(out))
+
+    def diff_training_sets(self, a: str, b: str) -> Compared:
+        """Compare two training sets: their rows, their cells, and what they were made from."""
+        from twinlake.flows import comparing
+
+        return comparing.compare(self.project, a, b)
 
     def get_online_features(
         self, service: str, rows: Sequence[Mapping[str, Any]], as_of: Instant | None = None
@@ -320,24 +355,7 @@ class FeatureStore:
         return self.build_training_set(service, spine)
 
     def _spine_file(self, spine: Spine) -> Path:
-        if isinstance(spine, str | os.PathLike):
-            return Path(spine)
-        table = spine if isinstance(spine, pa.Table) else _arrow_table(spine)
-        try:
-            table = table.cast(pa.schema([_in_microseconds(field) for field in table.schema]))
-        except pa.ArrowInvalid as error:
-            raise InputError(
-                f"the spine holds times that are no whole microseconds: {error}",
-                hint="round them, such as with .dt.floor('us')",
-            ) from error
-        name = content_hash(table.to_batches(), table.column_names)
-        file = self.project.places.spines / f"{name}.parquet"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_suffix(".part")
-            pq.write_table(table, part)
-            part.replace(file)
-        return file
+        return spine_file(spine, self.project.places.spines)
 
 
 def open_store(
@@ -374,19 +392,3 @@ def _instant_us(moment: Instant | None) -> int | None:
     if isinstance(moment, str):
         return parse_instant_us(moment)
     return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-
-
-def _arrow_table(frame: Any) -> pa.Table:  # noqa: ANN401 (pandas has no types)
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    except (AttributeError, TypeError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"a {type(frame).__name__} is no spine: {error}",
-            hint="give a path, a pandas DataFrame or an Arrow table",
-        ) from error
-
-
-def _in_microseconds(field: pa.Field) -> pa.Field:
-    if not pa.types.is_timestamp(field.type):
-        return field
-    return field.with_type(pa.timestamp("us", field.type.tz))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError
-from twinlake.flows import applying, training_sets
+from twinlake.flows import applying, catalogue
 from twinlake.flows.project import Project, view_table
 from twinlake.flows.reconciling import Reconciled, reconcile
 from twinlake.lake import maintenance, tables
@@ -167,11 +167,13 @@ def _needed_by(project: Project, path: Path) -> str | None:
     """Name a training set that reads an old version of a table; None where none does.
 
     Receipts pin events by their sequence, and a rebuild reads today's files up to it, which every
-    version has. Only a table that is pinned by its version alone needs the files of that version.
+    version has. Only a table that is pinned by its version alone needs the files of that version,
+    a spine too.
     """
-    for name in training_sets.names(project):
-        receipt = training_sets.find_receipt(project, name)
-        pins = () if receipt is None else receipt.tables
-        if any(pin.sequence is None and Path(pin.path) == path for pin in pins):
-            return name
+    for receipt in catalogue.receipts(project):
+        pinned = [pin.path for pin in receipt.tables if pin.sequence is None]
+        if receipt.spine.version is not None:
+            pinned.append(receipt.spine.path)
+        if any(Path(one).resolve() == path.resolve() for one in pinned):
+            return receipt.training_set
     return None

@@ -96,6 +96,11 @@ def matched_column(view_name: str) -> str:
     return f"{view_name}__event_timestamp"
 
 
+def is_matched_column(name: str) -> bool:
+    """Tell whether a column of a training set, beside features, holds matched event timestamps."""
+    return name.endswith(matched_column(""))
+
+
 def overflow_column(view_name: str) -> str:
     """Name the column that lists the features whose value cannot be given, by comma; or null."""
     return f"{view_name}__overflow"

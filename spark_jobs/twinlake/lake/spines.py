@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
-from pyspark.sql.types import StringType, StructField, StructType
+from pyspark.sql.types import StringType, StructField, StructType, TimestampType
 
 from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, is_decimal, is_numeric
 from twinlake.errors import EnvironmentFailure, InputError
@@ -58,7 +58,7 @@ def read_spine(
         EnvironmentFailure: The session has another time zone than UTC.
     """
     _refuse_other_zone(spark)
-    frame = _read(spark, path, {**keys, **fields}, version)
+    frame = _read(spark, path, {**keys, **fields, EVENT_TIMESTAMP: "timestamp"}, version)
     for name in (*keys, EVENT_TIMESTAMP, *fields):
         if name not in frame.columns:
             raise InputError(
@@ -156,10 +156,12 @@ def _read_csv(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataF
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"the spine {path} is empty", hint="it must begin with a header line")
     guessed = spark.read.csv(str(path), header=True, inferSchema=True, escape='"').schema
-    # Guessed to be a number, the key "007" would be another one.
+    # Guessed to be a number, the key "007" would be another one. A time of day would become one of
+    # today, and the spine another one tomorrow.
+    times = [f.name for f in guessed if f.name not in keys and f.dataType == TimestampType()]
     fields = [
-        StructField(field.name, StringType() if field.name in keys else field.dataType)
-        for field in guessed
+        StructField(f.name, StringType() if f.name in {*keys, *times} else f.dataType)
+        for f in guessed
     ]
     # Pruned to the columns asked for, a line of too few or too many fields passes unseen.
     frame = spark.read.option("columnPruning", "false").csv(
@@ -169,14 +171,23 @@ def _read_csv(spark: SparkSession, path: Path, keys: Mapping[str, str]) -> DataF
         escape='"',
         columnNameOfCorruptRecord=_RAGGED,
     )
-    counts = frame.agg(F.count("*").alias("rows"), F.count(_RAGGED).alias("ragged")).first()
+    read = {name: cast_text(F.col(tables.quoted(name)), "timestamp") for name in times}
+    counts = frame.agg(
+        F.count("*").alias("rows"),
+        F.count(_RAGGED).alias("ragged"),
+        *(
+            F.count_if(F.col(tables.quoted(name)).isNotNull() & time.isNull()).alias(f"n_{name}")
+            for name, time in read.items()
+        ),
+    ).first()
     if counts is not None and counts.ragged:
         raise InputError(
             f"the spine {path} has {counts.ragged:,} rows of {counts.rows:,} that have another "
             "number of fields than the header",
             hint="mend those lines; a text that holds a comma or a line break is put in quotes",
         )
-    return frame.drop(_RAGGED)
+    said = {n: time for n, time in read.items() if counts is None or not counts[f"n_{n}"]}
+    return frame.withColumns(said).drop(_RAGGED)
 
 
 def _is_nanoseconds(field: pa.Field) -> bool:
