@@ -102,7 +102,10 @@ def _statuses(project: Project, loans: Path) -> dict[str, Any]:
     found = {}
     for service in (SERVICE, SHORT_LIVED):
         built = training_sets.build(project, service, _at_clock(project, service, loans))
-        offline = {name: dict(counts) for name, counts in built.receipt.statuses.items()}
+        offline = {
+            name: {status: rows for status, rows in counts.items() if rows}
+            for name, counts in built.receipt.statuses.items()
+        }
         online = _served(project, service, loans)
         found[service] = {"offline": offline, "online": online, "equal": offline == online}
     return found
