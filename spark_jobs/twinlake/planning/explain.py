@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from twinlake.planning.steps import (
@@ -19,6 +19,9 @@ from twinlake.planning.steps import (
     Unregister,
 )
 
+# Wide enough for most names, so that plans look alike.
+_LEAST_WIDTH = 39
+
 
 def explain(plan: Plan) -> str:
     """Write a plan as aligned lines: what apply does, then what is left to materialize."""
@@ -31,7 +34,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     )
     if plan.steps:
         yield f"Against {against}, apply will:"
-        yield from (f"  {describe(step)}" for step in plan.steps)
+        yield from (f"  {line}" for line in _aligned([_told(step) for step in plan.steps]))
     else:
         yield f"Nothing to apply; definitions are those of {against}."
     if plan.pending:
@@ -44,33 +47,39 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 def describe(step: Step) -> str:
     """Write one step as a line: a sign, what it is about, and what happens."""
+    return _aligned([_told(step)])[0]
+
+
+def _told(step: Step) -> tuple[str, str]:
+    """Say of a step what it is about, and what happens."""
     match step:
         case Register(kind, name, True):
-            return f"+ {_named(kind, name)} register"
+            return f"+ {kind:<8} {name}", "register"
         case Register(kind, name, False, True):
-            return f"~ {_named(kind, name)} change, with another meaning"
+            return f"~ {kind:<8} {name}", "change, with another meaning"
         case Register(kind, name):
-            return f"~ {_named(kind, name)} change its text; no value changes"
+            return f"~ {kind:<8} {name}", "change its text; no value changes"
         case Unregister(kind, name):
             stays = "" if kind == "on-demand" else "; its tables stay until the next apply"
-            return f"- {_named(kind, name)} unregister{stays}"
+            return f"- {kind:<8} {name}", f"unregister{stays}"
         case CreateEventsTable(source):
-            return f"+ table    {source:<28} create the events table"
+            return f"+ table    {source}", "create the events table"
         case AddColumns(source, columns):
             added = ", ".join(f"{column.name} {column.type}" for column in columns)
-            return f"+ columns  {source:<28} {added}: null in the rows that are there"
+            return f"+ columns  {source}", f"{added}: null in the rows that are there"
         case CreateViewTables(_, table):
-            return f"+ tables   {table:<28} create, offline and online"
+            return f"+ tables   {table}", "create, offline and online"
         case Recompute(_, table, interval, rows):
-            return f"* tables   {table:<28} fill from events over {interval}, {rows:,} rows"
+            return f"* tables   {table}", f"fill from events over {interval}, {rows:,} rows"
         case DropTables(table):
-            return f"- tables   {table:<28} drop; no definition uses them"
+            return f"- tables   {table}", "drop; no definition uses them"
         case _:
             assert_never(step)
 
 
-def _named(kind: str, name: str) -> str:
-    return f"{kind:<8} {name}".ljust(37)
+def _aligned(told: Sequence[tuple[str, str]]) -> list[str]:
+    width = max([_LEAST_WIDTH, *(len(head) for head, _ in told)])
+    return [f"{head.ljust(width)} {text}" for head, text in told]
 
 
 def _describe_pending(item: Pending) -> str:
@@ -87,4 +96,4 @@ def _describe_pending(item: Pending) -> str:
 def _describe_affected(item: Affected) -> str:
     told = [f"training set {name}" for name in item.training_sets]
     told += [f"model {model} version {version}" for model, version in item.versions]
-    return f"service  {item.service:<28} {', '.join(told)}"
+    return f"{item.service:<37} {', '.join(told)}"
