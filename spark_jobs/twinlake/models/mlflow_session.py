@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,14 @@ QUIET_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
-# To find out whether a server is there at all; in the middle of logging MLflow is more patient.
+# Before there is anything to lose. In the middle of logging, MLflow tries for four minutes.
 IMPATIENT_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+# What MLflow says where the database below it does not take a row.
+REFUSED_BY_DATABASE = {"BAD_REQUEST", "TEMPORARILY_UNAVAILABLE"}
+CONTENDED_TRIES = 5
 # As long as another process may take to write what it writes at once.
 SQLITE_WAIT_S = 30.0
 
@@ -57,7 +60,7 @@ class TrackingStore:
 
 
 @contextmanager
-def mlflow_at(uri: str) -> Iterator[MlflowClient]:
+def mlflow_at(uri: str, *, patient: bool = True) -> Iterator[MlflowClient]:
     """Open an ``MlflowClient`` on one store.
 
     Parts of MLflow know only the process-wide tracking URI, so it is set for the time of the
@@ -65,6 +68,7 @@ def mlflow_at(uri: str) -> Iterator[MlflowClient]:
 
     Args:
         uri: Of the tracking store, which is the model registry too.
+        patient: Try again and again where a server does not answer.
 
     Yields:
         The client.
@@ -80,7 +84,8 @@ def mlflow_at(uri: str) -> Iterator[MlflowClient]:
         from mlflow.exceptions import MlflowException
 
         before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-        with _environment({**QUIET_ENVIRONMENT, "MLFLOW_TRACKING_URI": uri}):
+        patience = {} if patient else IMPATIENT_ENVIRONMENT
+        with _environment({**QUIET_ENVIRONMENT, **patience, "MLFLOW_TRACKING_URI": uri}):
             mlflow.set_tracking_uri(uri)
             try:
                 yield _client(uri)
@@ -141,8 +146,25 @@ def require_tracking(store: TrackingStore) -> None:
         folder = Path(unquote(urlsplit(store.artifacts).path))
         if refused := _refused(folder):
             raise _failure(store.uri, f"it keeps files in {folder}: {refused}")
-    with _environment(IMPATIENT_ENVIRONMENT), mlflow_at(store.uri) as client:
+    with mlflow_at(store.uri, patient=False) as client:
         experiment_id(client, store)
+
+
+def although_contended(write: Callable[[], None]) -> None:
+    """Write what another process may be the first to write at the same time, and then is there.
+
+    MLflow looks whether a row is there and adds it where it is not; of two that add it at once the
+    database refuses one, who finds it when it looks again.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(CONTENDED_TRIES - 1):
+        try:
+            return write()
+        except MlflowException as error:
+            if error.error_code not in REFUSED_BY_DATABASE:
+                raise
+    return write()
 
 
 def experiment_id(client: MlflowClient, store: TrackingStore) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinlake.errors import StateError
+from twinlake.models.mlflow_session import although_contended
 from twinlake.models.registered import FILE_TAG, SHA256_TAG, fetch_file
 from twinlake.models.scorer import Scorer
 
@@ -100,5 +101,5 @@ def register(
         model_id=logged.model_uri.removeprefix("models:/"),
     )
     if alias is not None:
-        client.set_registered_model_alias(name, alias, version.version)
+        although_contended(lambda: client.set_registered_model_alias(name, alias, version.version))
     return int(version.version)

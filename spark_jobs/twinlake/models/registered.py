@@ -67,7 +67,7 @@ def load_model(
     """
     if (version is None) == (alias is None):
         raise InputError("give either the version of a model or an alias")
-    with mlflow_at(store.uri) as client:
+    with mlflow_at(store.uri, patient=False) as client:
         if alias is not None:
             return _read(client, store, _version_of(client, name, alias))
         asked = f"version {version}"
@@ -83,7 +83,7 @@ def load_champion(store: TrackingStore, name: str, alias: str = "champion") -> C
         StateError: The file is not the one that was registered.
         EnvironmentFailure: MLflow does not answer.
     """
-    with mlflow_at(store.uri) as client:
+    with mlflow_at(store.uri, patient=False) as client:
         found = _version_of(client, name, alias)
         return Champion(_read(client, store, found), int(found.version))
 

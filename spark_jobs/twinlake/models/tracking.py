@@ -20,7 +20,12 @@ from twinlake.definitions.times import format_instant
 from twinlake.models import leaderboard
 from twinlake.models.candidates import XGBOOST, Candidate, own_settings
 from twinlake.models.leaderboard import Entry
-from twinlake.models.mlflow_session import TrackingStore, experiment_id, mlflow_at
+from twinlake.models.mlflow_session import (
+    TrackingStore,
+    although_contended,
+    experiment_id,
+    mlflow_at,
+)
 from twinlake.models.model_files import LoggedFile, log_model, register
 from twinlake.models.plots import draw_importance, draw_leaderboard, draw_result
 from twinlake.models.receipts import Receipt, TablePin
@@ -271,7 +276,7 @@ def _log_data(
             profile=json.dumps(profile),
         )
         inputs.append(DatasetInput(data_set, [InputTag("mlflow.data.context", context)]))
-    client.log_inputs(run_id, inputs)
+    although_contended(lambda: client.log_inputs(run_id, inputs))
 
 
 def _tell_origin(client: MlflowClient, run_id: str, receipt: Receipt) -> None:

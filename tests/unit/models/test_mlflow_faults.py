@@ -109,7 +109,7 @@ def test_trainers_at_once_register_a_version_each(tmp_path: Path) -> None:
     trainers = []
     for depth, pipe in zip((1, 3), pipes, strict=True):
         os.mkfifo(pipe)
-        command = [sys.executable, str(program), uri, str(artifacts), str(pipe), str(depth)]
+        command = [sys.executable, *map(str, (program, uri, artifacts, pipe, depth))]
         trainers.append(subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True))
     assert [t.stdout.readline() for t in trainers if t.stdout] == ["ready\n"] * 2
     for pipe in pipes:
