@@ -172,7 +172,7 @@ BAD: dict[str, tuple[OnDemandView, str]] = {
     "no type": (ratios(outputs={"ratio": "number"}), "is not a type twinlake knows"),
     "output is an input": (ratios(outputs={"amount": "double"}), "is the name of an input"),
     "output is a key": (ratios(outputs={"region": "double"}), "join key or reserved"),
-    "output is reserved": (ratios(outputs={"state": "double"}), "join key or reserved"),
+    "output is reserved": (ratios(outputs={"event_timestamp": "double"}), "join key or reserved"),
     "input twice": (
         ratios(inputs=[view().select("paid"), Request(paid="boolean")]), "input paid: is there 2"
     ),
@@ -195,7 +195,7 @@ def test_each_mistake_is_told_with_its_place(name: str) -> None:
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    bad = ratios(lambda f: f, inputs=[view().select("x")], outputs={"state": "blob"})
+    bad = ratios(lambda f: f, inputs=[view().select("x")], outputs={"event_timestamp": "blob"})
     with pytest.raises(DefinitionError) as caught:
         check(shop(bad, service(features=[view().select("y")])))
     found = "\n".join(map(str, caught.value.problems))
