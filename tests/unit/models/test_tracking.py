@@ -151,7 +151,7 @@ def test_a_classification_is_logged_with_its_own_metrics_and_curve(
 def test_nothing_is_pickled(folder: Path, model_file: Path) -> None:
     kept = {path.name for path in folder.rglob("*") if path.is_file()}
     assert kept == {
-        "mlflow.db", "receipt.json", "forecast.png", "importance.png",
+        "mlflow.db", "mlflow.db.lock", "receipt.json", "forecast.png", "importance.png",
         "model.ubj", "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt",
     }  # fmt: skip
     description = (model_file.parent / "MLmodel").read_text()
