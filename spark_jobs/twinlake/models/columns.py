@@ -101,7 +101,8 @@ def model_inputs(table: pa.Table, features: Sequence[str], categories: Categorie
     Args:
         table: Has at least the features, in any order.
         features: The model's, in its order.
-        categories: Per text column, the values that it knows; others become null.
+        categories: Names the columns of text among them. What is not among their values is missing
+            to every algorithm: a category without a number to XGBoost, a row of zeros one-hot.
 
     Returns:
         The features alone: float64, and text as strings.
@@ -113,11 +114,6 @@ def model_inputs(table: pa.Table, features: Sequence[str], categories: Categorie
     for name in features:
         if name not in table.column_names:
             raise InputError.unknown("column", name, table.column_names)
-        known = categories.get(name)
-        column = table[name]
-        if known is None:
-            taken[name] = as_doubles(column, name)
-        else:
-            text = as_text(column, name)
-            taken[name] = pc.if_else(pc.is_in(text, value_set=known), text, None)
+        read = as_text if name in categories else as_doubles
+        taken[name] = read(table[name], name)
     return pa.table(taken)
