@@ -146,7 +146,8 @@ def made(module_bench: Callable[[], Bench]) -> Made:
     frame = bench.spark.read.parquet(str(other))
     frame.write.format("delta").save(str(table))
     of_table = training_sets.build(bench.project, "forecast", table)
-    frame.write.format("delta").mode("overwrite").save(str(table))
+    # Whoever reads the newest version reads other rows.
+    frame.where("y = 1").write.format("delta").mode("overwrite").save(str(table))
     return Made(bench, spine, table, built, of_table)
 
 
@@ -372,15 +373,21 @@ def test_a_damaged_training_set_is_named_and_rebuilt_beside_it(made: Made, tmp_p
         assert damaged == sum(row["meter"] == "m1" for row in SPINE)
     with put_back(made, path):
         next(path.glob("*.parquet")).unlink()
-        assert "1 files" in only(made.rebuild(), GONE, what)
+        assert "files of" in only(made.rebuild(), GONE, what)
+
+    def stored() -> tuple[str, str, str]:
+        """What is found of the stored one alone, without another join."""
+        (found,) = rebuilding._stored(made.bench.project, made.of_file.receipt)[1]
+        return found.what, found.verdict, found.told
+
     with put_back(made, path):
         shutil.rmtree(path)
         forget(made)
-        assert "no table" in only(made.rebuild(), GONE, what)
+        assert stored() == (what, GONE, f"there is no table at {path} any more")
         path.mkdir()
     with put_back(made, path):
         tables.set_property(made.bench.spark, path, "twinlake.receipt_digest", "0" * 64)
-        assert "0" * 64 in only(made.rebuild(), DIFFERS, "receipt")
+        assert stored()[:2] == ("receipt", DIFFERS)
 
 
 def test_a_function_that_is_another_is_named(made: Made) -> None:

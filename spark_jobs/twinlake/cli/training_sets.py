@@ -199,7 +199,7 @@ def rebuilt_text(rebuilt: Any) -> str:  # noqa: ANN401 (imported when used)
     lines += [f"{one.verdict.upper()} {one.what}: {one.told}" for one in rebuilt.findings]
     for one in rebuilt.findings:
         if one.cells:
-            lines += ["", table(("column", "cells that differ"), list(one.cells.items()))]
+            lines += ["", table(("column", "cells that differ"), list(one.cells.items())), ""]
     if rebuilt.content is None:
         lines.append("it was not rebuilt: not everything that it was made from is there")
     else:

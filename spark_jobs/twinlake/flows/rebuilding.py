@@ -250,7 +250,7 @@ def _stored(project: Project, receipt: Receipt) -> tuple[DataFrame | None, list[
             marked = tables.properties(project.spark, path).get(RECEIPT_TAG)
             frame = tables.read(project.spark, path)
             if lost := tables.lost_files(frame):
-                told = f"{len(lost):,} files of {path} are gone, the first is {lost[0].name}"
+                told = f"{len(lost):,} of the files of {path} are gone, the first is {lost[0].name}"
                 return None, [Finding(what, GONE, told)]
             content, rows = training_sets.content_of(frame, frame.columns)
     except StateError as error:
