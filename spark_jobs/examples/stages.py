@@ -1,4 +1,4 @@
-"""The stages of an example's run: each is named when it begins, and timed."""
+"""What the runs of examples share: stages, named and timed, and rows by verdict."""
 
 from __future__ import annotations
 
@@ -32,3 +32,10 @@ class Stages:
         result = work()
         self.seconds[name] = round(time.monotonic() - began, 2)
         return result
+
+
+def rows_by_verdict(project: Project, source: str) -> dict[str, int]:
+    """Count what was landed of a source: read, and what became of it."""
+    landings = project.landings(source).all()
+    names = ("read", "accepted", "duplicate", "quarantined")
+    return {name: sum(getattr(landing, name) for landing in landings) for name in names}

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from examples.card_fraud import simulator, training
 from examples.card_fraud.generator import SCHEMA, Extent, card_numbers, generate, write
 from examples.card_fraud.live import SOURCE, Live, line, running
-from examples.stages import Stages
+from examples.stages import Stages, rows_by_verdict
 from twinlake.cli.checks import verdict_document
 from twinlake.flows import checking, materializing
 from twinlake.flows.project import Project, online_table
@@ -58,10 +58,10 @@ def run(project: Project) -> dict[str, Any]:
     views = list(project.applied().definitions.views.values())
     verdict = stage("parity", lambda: checking.check_parity(project, views, None))
     parity = verdict_document(verdict)
-    figures = {
+    figures: dict[str, Any] = {
         "example": "card_fraud",
         "sent": live.sent,
-        "rows": _rows(project),
+        "rows": rows_by_verdict(project, SOURCE),
         "online_rows": {v.name: project.store.count(online_table(v)) for v in views},
         "model": judged.document(),
         "freshness": freshness,
@@ -76,7 +76,7 @@ def run(project: Project) -> dict[str, Any]:
         "seconds": stage.seconds,
     }
     project.tell("== done")
-    project.tell("rows by verdict: " + ", ".join(f"{k} {n:,}" for k, n in _rows(project).items()))
+    project.tell("rows by verdict: " + ", ".join(f"{k} {n:,}" for k, n in figures["rows"].items()))
     project.tell(
         f"parity: {parity['compared']:,} of {parity['served']:,} served cells compared, "
         f"{parity['mismatching']:,} differ"
@@ -135,9 +135,3 @@ def _row(tid: str, card: int, amount: float, moment: dt.datetime) -> dict[str, A
         "trans_ts": moment,
         "fraud_label": 0,
     }
-
-
-def _rows(project: Project) -> dict[str, int]:
-    landings = project.landings(SOURCE).all()
-    names = ("read", "accepted", "duplicate", "quarantined")
-    return {name: sum(getattr(landing, name) for landing in landings) for name in names}

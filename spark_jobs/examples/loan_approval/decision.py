@@ -22,7 +22,7 @@ import pyarrow as pa
 from twinlake.cli.layout import table
 from twinlake.cli.main import report
 from twinlake.clock import now_us
-from twinlake.definitions.times import format_duration
+from twinlake.definitions.times import DAY_US, format_duration
 from twinlake.flows import reading
 from twinlake.flows.modelling import tracking_store
 from twinlake.flows.project import Project
@@ -96,11 +96,8 @@ class Decision:
     def _age(self, served: Served) -> str | None:
         if served.event_us is None:
             return None
-        whole_days = (self.as_of_us - served.event_us) // _DAY_US * _DAY_US
+        whole_days = (self.as_of_us - served.event_us) // DAY_US * DAY_US
         return format_duration(whole_days)
-
-
-_DAY_US = 86_400_000_000
 
 
 def decide(project: Project, application: Mapping[str, Any]) -> Decision:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from examples.loan_approval.decision import APPLICANT, MODEL, decide
-from examples.stages import Stages
+from examples.stages import Stages, rows_by_verdict
 from twinlake.cli.checks import verdict_document
 from twinlake.cli.training import leaderboard_document
 from twinlake.definitions.times import to_datetime
@@ -61,7 +61,7 @@ def run(project: Project) -> dict[str, Any]:
     figures = {
         "example": "loan_approval",
         "rows": training_set.receipt.rows,
-        "landed": _landed(project),
+        "landed": {n: rows_by_verdict(project, n) for n in project.applied().definitions.sources},
         "online_rows": {v.name: project.store.count(online_table(v)) for v in views},
         "statuses": {n: dict(found) for n, found in training_set.receipt.statuses.items()},
         "statuses_at_clock": statuses,
@@ -134,17 +134,6 @@ def _served(project: Project, service: str, loans: Path) -> dict[str, dict[str, 
             for name, served in answer.features.items():
                 counts[name][served.status] += 1
     return {name: dict(counted) for name, counted in counts.items()}
-
-
-def _landed(project: Project) -> dict[str, dict[str, int]]:
-    names = ("read", "accepted", "duplicate", "quarantined")
-    return {
-        source: {
-            name: sum(getattr(landing, name) for landing in project.landings(source).all())
-            for name in names
-        }
-        for source in project.applied().definitions.sources
-    }
 
 
 def _summarize(project: Project, figures: Mapping[str, Any]) -> None:

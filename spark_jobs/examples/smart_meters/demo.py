@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.smart_meters.spine import write_spine
-from examples.stages import Stages
+from examples.stages import Stages, rows_by_verdict
 from twinlake.cli.checks import verdict_document
 from twinlake.cli.training import trained_document
 from twinlake.definitions.fingerprints import view_fingerprint
@@ -38,7 +38,7 @@ def run(project: Project) -> dict[str, Any]:
     after = _state(project)
     figures = {
         "example": "smart_meters",
-        "rows": _rows(project),
+        "rows": rows_by_verdict(project, SOURCE),
         "feature_rows": {view.name: _feature_rows(project, view) for view in views},
         **after,
         "training_rows": training_set.receipt.rows,
@@ -76,12 +76,6 @@ def _summarize(project: Project, figures: dict[str, Any]) -> None:
     project.tell(
         f"next: twinlake -C {project.settings.project}{env} --state {project.settings.state} ls"
     )
-
-
-def _rows(project: Project) -> dict[str, int]:
-    landings = project.landings(SOURCE).all()
-    names = ("read", "accepted", "duplicate", "quarantined")
-    return {name: sum(getattr(landing, name) for landing in landings) for name in names}
 
 
 def _feature_rows(project: Project, view: FeatureView) -> int:
