@@ -62,7 +62,11 @@ def store_of(stack: Stack, project: Path) -> TrackingStore:
 
 
 def test_a_model_is_trained_to_the_server_and_comes_back_as_it_was(
-    running: Stack, tmp_path: Path, training_set: pa.Table, recipe: TrainingRecipe
+    running: Stack,
+    tmp_path: Path,
+    training_set: pa.Table,
+    recipe: TrainingRecipe,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     store = store_of(running, tmp_path)
     assert store.uri == address(status_of(running).ports)
@@ -76,6 +80,7 @@ def test_a_model_is_trained_to_the_server_and_comes_back_as_it_was(
         finished_at=START,
         alias="champion",
     )
+    assert capfd.readouterr() == ("", "")
     for loaded in (
         load_model(store, recipe.name, version=logged.version),
         load_model(store, recipe.name, alias="champion"),

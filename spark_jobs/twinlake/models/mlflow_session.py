@@ -21,15 +21,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # Said on every use, and of no use to whoever trains a model. Errors still pass.
-NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "matplotlib.font_manager")
+NOISY_LOGGERS = (
+    "alembic",
+    "mlflow.store.db.utils",
+    "mlflow.store.model_registry.abstract_store",
+    "matplotlib.font_manager",
+)
 
 # What MLflow says of a type hint of its own, when its part for Python models is first loaded.
 NOISY_WARNING = ".*Any type hint is inferred as AnyType"
 
-# MLflow would otherwise call home, and draw progress bars over small local files.
+# MLflow would otherwise call home, draw progress bars over small local files, and print addresses of
+# a server's pages to where a command prints its JSON.
 QUIET_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 # Before there is anything to lose. In the middle of logging, MLflow tries for four minutes.

@@ -246,7 +246,7 @@ class CassandraStore:
 
     def _apply(self, prepared: PreparedStatement, cells: Iterator[Cells]) -> WriteReport:
         bound = bound_all(prepared, cells)
-        done, retries = self._session.run_all(bound, self._settings.write_s)
+        done, retries = self._session.write_all(bound, self._settings.write_s)
         return WriteReport(done, 0, retries)
 
     def _orders(self, plan: _Plan, keys: list[Cells]) -> list[tuple[bytes, Cells]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final, TypeVar
 
 from cassandra import ConsistencyLevel
@@ -25,6 +25,7 @@ from cassandra.query import BoundStatement, PreparedStatement, Statement, tuple_
 
 from twinlake.errors import EnvironmentFailure
 from twinlake.online.cassandra_attempts import FINAL, REFUSALS, meaning, pause_s
+from twinlake.online.cassandra_batches import MOST_ROWS, Request, in_batches
 from twinlake.online.cassandra_window import Limits, Take, Window
 from twinlake.settings import CassandraSettings
 
@@ -174,23 +175,34 @@ class CassandraSession:
 
     def run_all(
         self,
-        statements: Iterable[BoundStatement],
+        requests: Iterable[Request],
         seconds: float,
         take: Take | None = None,
         weight: int = 1,
     ) -> tuple[int, int]:
-        """Run many statements, a bounded number and size of them at once.
+        """Run many requests, a bounded number and size of them at once.
 
         Args:
-            statements: They are taken from as there is room.
+            requests: They are taken from as there is room.
             seconds: How long one may fail before it is given up.
             take: Is given the rows of each, with its position.
-            weight: How many keys each asks for.
+            weight: How many keys each is about.
 
         Returns:
-            How many there were, and how often one was sent once more.
+            How many statements they carried, and how often a request was sent once more.
         """
         room = max(1, self.settings.in_flight // weight)
         limits = Limits(room, self._request_s, seconds)
         window = Window(self._session, self.place, limits, take)
-        return window.run(statements), window.retries
+        return window.run(requests), window.retries
+
+    def write_all(self, statements: Iterable[BoundStatement], seconds: float) -> tuple[int, int]:
+        """Run many that write, those for the same node a few at a time; else as ``run_all``."""
+        # Half of what may be in flight stays for requests beside the one that is being sent.
+        most = min(MOST_ROWS, self.settings.in_flight // 2)
+        return self.run_all(in_batches(statements, self._replica_of, most), seconds)
+
+    def _replica_of(self, statement: BoundStatement) -> Hashable:
+        """The first node that holds a row: what has it in common has all replicas in common."""
+        replicas = self._cluster.metadata.get_replicas(statement.keyspace, statement.routing_key)
+        return replicas[0] if replicas else None

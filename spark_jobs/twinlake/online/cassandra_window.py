@@ -1,4 +1,4 @@
-"""Many statements in flight at once, a bounded number and size of them, each until its deadline."""
+"""Many requests in flight at once, a bounded number and size of them, each until its deadline."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from cassandra.query import BoundStatement, PreparedStatement
 
 from twinlake.errors import EnvironmentFailure
 from twinlake.online.cassandra_attempts import FINAL, REFUSALS, meaning, pause_s
+from twinlake.online.cassandra_batches import Request, rows_of, size_of
 
 _BYTES_IN_FLIGHT: Final = 16 << 20
 _SILENCE_S: Final = 60
 
 Take = Callable[[int, list[tuple[Any, ...]]], None]
-"""Is given the rows that answer a statement, with the statement's position."""
+"""Is given the rows that answer a request, with the request's position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,9 @@ class Limits:
     """What bounds a window.
 
     Attributes:
-        room: Most statements that wait for an answer at once.
+        room: Most statements that wait for an answer at once; one request may hold more.
         request_s: How long one attempt may take.
-        seconds: How long a statement may fail before it is given up.
+        seconds: How long a request may fail before it is given up.
     """
 
     room: int
@@ -39,14 +40,15 @@ class Limits:
 
 
 class _Sent:
-    """One statement on its way."""
+    """One request on its way."""
 
-    __slots__ = ("attempts", "failed_at", "position", "size", "statement")
+    __slots__ = ("attempts", "failed_at", "position", "request", "rows", "size")
 
-    def __init__(self, statement: BoundStatement, position: int) -> None:
-        self.statement = statement
+    def __init__(self, request: Request, position: int) -> None:
+        self.request = request
         self.position = position
-        self.size = sum(map(len, filter(None, statement.values)))
+        self.rows = rows_of(request)
+        self.size = size_of(request)
         self.attempts = 0
         self.failed_at = 0.0
 
@@ -55,10 +57,10 @@ _Answer = tuple[_Sent, list[tuple[Any, ...]] | None, Exception | None]
 
 
 class Window:
-    """Statements in flight. All but the queue belongs to the calling thread.
+    """Requests in flight. All but the queue belongs to the calling thread.
 
     Attributes:
-        retries: How often a statement was sent once more.
+        retries: How often a request was sent once more.
     """
 
     def __init__(
@@ -78,41 +80,43 @@ class Window:
         self._bytes = 0
         self._waiting: list[tuple[float, int, _Sent]] = []  # a heap of when to try again
 
-    def run(self, statements: Iterable[BoundStatement]) -> int:
-        """Run them all; give how many.
+    def run(self, requests: Iterable[Request]) -> int:
+        """Run them all; give how many statements they carried.
 
         Raises:
             EnvironmentFailure: One was given up. Others may be carried out or not.
             StateError: The table is gone.
         """
-        position = 0
-        source = iter(statements)
+        position = carried = 0
+        source = iter(requests)
         while True:
             try:
-                statement = next(source)
+                request = next(source)
             except StopIteration:
                 break
             except BaseException:
                 self._let_land()  # what was sent is not left to surprise whoever comes next
                 raise
-            sent = _Sent(statement, position)
+            sent = _Sent(request, position)
             position += 1
-            while self._waiting or (
-                self._flying >= self._limits.room
-                or (self._flying and self._bytes + sent.size > _BYTES_IN_FLIGHT)
-            ):
+            carried += sent.rows
+            while self._waiting or not self._has_room(sent):
                 self._step()
             self._send(sent)
         while self._flying or self._waiting:
             self._step()
-        return position
+        return carried
+
+    def _has_room(self, sent: _Sent) -> bool:
+        fits = self._flying + sent.rows <= self._limits.room
+        return not self._flying or (fits and self._bytes + sent.size <= _BYTES_IN_FLIGHT)
 
     def _send(self, sent: _Sent) -> None:
-        self._flying += 1
+        self._flying += sent.rows
         self._bytes += sent.size
         sent.attempts += 1
         answers = self._answers
-        self._session.execute_async(sent.statement, timeout=self._limits.request_s).add_callbacks(
+        self._session.execute_async(sent.request, timeout=self._limits.request_s).add_callbacks(
             lambda rows: answers.put((sent, rows, None)),
             lambda error: answers.put((sent, None, error)),
         )
@@ -123,7 +127,7 @@ class Window:
         timeout = self._limits.request_s + _SILENCE_S
         if self._waiting:
             timeout = self._waiting[0][0] - time.monotonic()
-            if timeout <= 0 and self._flying < self._limits.room:
+            if timeout <= 0 and self._has_room(self._waiting[0][2]):
                 self.retries += 1
                 self._send(heapq.heappop(self._waiting)[2])
                 return
@@ -137,7 +141,7 @@ class Window:
                 "statements under way",
                 hint="run it again; what was written is kept",
             ) from None
-        self._flying -= 1
+        self._flying -= sent.rows
         self._bytes -= sent.size
         if error is not None:
             self._wait_with(sent, error)
@@ -159,8 +163,8 @@ class Window:
         until = time.monotonic() + 2 * self._limits.request_s
         with suppress(Empty):
             while self._flying:
-                self._answers.get(timeout=max(0.0, until - time.monotonic()))
-                self._flying -= 1
+                sent, _, _ = self._answers.get(timeout=max(0.0, until - time.monotonic()))
+                self._flying -= sent.rows
 
 
 def bind(prepared: PreparedStatement, cells: list[bytes | None]) -> BoundStatement:
