@@ -127,6 +127,8 @@ def ours(project: Project, options: argparse.Namespace, topic: str) -> tuple[Wai
     half = parts[len(parts) // 2 :]
     told = {n: round(float(np.median([p[n] for p in half])), 3) for n in sorted(half[-1])}
     say(f"  {progress.batches} batches, {progress.slow_batches} from the lake; median parts {told}")
+    slowest = max(half, key=lambda each: sum(each.values()))
+    say(f"  the slowest: { {name: round(took, 3) for name, took in sorted(slowest.items())} }")
     apart = np.diff(ends[len(ends) // 2 :])
     say(f"  a batch every {np.median(apart):.2f} s")
     events = tables.read(project.spark, project.places.events("payments")).selectExpr(
