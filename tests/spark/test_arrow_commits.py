@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,25 @@ def test_a_table_that_somebody_changed_is_left_to_spark(
     before = tables.last_commit(spark, path).version
     assert append(spark, path, made(), 1) is None
     assert tables.last_commit(spark, path).version == before
+
+
+def test_a_checkpoint_is_written_after_the_commit_not_by_it(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = table(spark, tmp_path / "t")
+    spark.sql(f"ALTER TABLE {tables.at(path)} SET TBLPROPERTIES ('delta.checkpointInterval' = '3')")
+    left: list[Callable[[], None]] = []
+    monkeypatch.setattr("twinlake.lake.log_checkpoints._submitted", left.append)
+    assert [append(spark, path, made(), number) for number in (1, 2, 3)] == [2, 3, 4]
+    log = path / "_delta_log"
+    assert list(log.glob("*.checkpoint*")) == []
+    (write,) = left
+    write()
+    (file,) = log.glob("*.checkpoint*.parquet")
+    first = int(file.name.split(".")[0])
+    assert first >= 3
+    for version in range(first):
+        (log / f"{version:020}.json").unlink()
+    java: Any = spark._jvm
+    java.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    assert tables.read(spark, path).count() == 3 * made().num_rows

@@ -3,7 +3,7 @@
 A stream commits small batches, many times a minute. A job of Spark that writes one small file takes
 half a second, of which the file and the commit are the smallest part. Here Arrow writes the file
 into the table's folder, and Delta's own transaction commits it: conflicts, transaction numbers,
-in-commit timestamps and checkpoints stay Delta's business. Actions are handed over as the JSON that
+in-commit timestamps and checksums stay Delta's business. Actions are handed over as the JSON that
 the Delta protocol defines (https://github.com/delta-io/delta/blob/master/PROTOCOL.md).
 
 It is done only with tables that are as twinlake makes them: in a folder of this machine, without
@@ -26,6 +26,7 @@ from pyspark.sql import SparkSession
 
 from twinlake.definitions.times import to_datetime
 from twinlake.definitions.types import Field
+from twinlake.lake import log_checkpoints
 from twinlake.lake.tables import delta_log
 
 # What a table may ask of its writers so that its files are just what Arrow writes.
@@ -49,11 +50,13 @@ class _Target:
 
     Attributes:
         transaction: Delta's transaction on it.
+        configuration: Its properties.
         partitioned_by: Its partition column, if it has one.
         statistics_of: Columns by which readers leave files out.
     """
 
     transaction: Any
+    configuration: dict[str, str]
     partitioned_by: str | None
     statistics_of: Sequence[str]
 
@@ -89,7 +92,10 @@ def append(
     actions: list[dict[str, Any]] = [{"txn": {"appId": writer, "version": number}}]
     for partition, rows in _by_partition(made, target.partitioned_by):
         actions.append({"add": _written(rows, columns, path, partition, target)})
-    return _commit(spark, target.transaction, actions, metadata, made.num_rows)
+    log_checkpoints.leave_out(spark, target.transaction)
+    version = _commit(spark, target.transaction, actions, metadata, made.num_rows)
+    log_checkpoints.write_if_due(spark, path, version, target.configuration)
+    return version
 
 
 def _target(spark: SparkSession, path: Path, columns: Sequence[Field]) -> _Target | None:
@@ -110,7 +116,8 @@ def _target(spark: SparkSession, path: Path, columns: Sequence[Field]) -> _Targe
     kinds = {column.name: column.type for column in columns}
     named = about["configuration"].get(_STATISTICS_OF, "").split(",")
     counted = [name for name in named if kinds.get(name) in _COUNTED]
-    return _Target(transaction, partitions[0] if partitions else None, counted)
+    configuration = about["configuration"]
+    return _Target(transaction, configuration, partitions[0] if partitions else None, counted)
 
 
 def _last_number(transaction: Any, writer: str) -> int:  # noqa: ANN401 (an object of Java)

@@ -31,8 +31,8 @@ NOISY_LOGGERS = (
 # What MLflow says of a type hint of its own, when its part for Python models is first loaded.
 NOISY_WARNING = ".*Any type hint is inferred as AnyType"
 
-# MLflow would otherwise call home, draw progress bars over small local files, and print addresses of
-# a server's pages to where a command prints its JSON.
+# MLflow would otherwise call home, draw progress bars over small local files, and print where a
+# server's pages are to where a command prints its JSON.
 QUIET_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

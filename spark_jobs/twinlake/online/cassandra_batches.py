@@ -11,7 +11,7 @@ by ``unlogged_batch_across_partitions_warn_threshold``) and what Keyspaces accep
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from cassandra import ConsistencyLevel
 from cassandra.query import BatchStatement, BatchType, BoundStatement
@@ -25,7 +25,7 @@ ReplicaOf = Callable[[BoundStatement], Hashable]
 """The node that holds a statement's row; None where that is not known."""
 
 
-class Batch(BatchStatement):
+class Batch(BatchStatement):  # type: ignore[misc]  # the driver has no types
     """Statements that go to one node together.
 
     Attributes:
@@ -39,7 +39,8 @@ class Batch(BatchStatement):
         self.size = 0
 
 
-Request = BoundStatement | Batch
+# The driver tells its types nothing; a batch is known by its class.
+Request: TypeAlias = BoundStatement | Batch
 
 
 def in_batches(
@@ -53,7 +54,7 @@ def in_batches(
         replica_of: Says which node a statement goes to.
         most: Most rows in a batch; one sends each row by itself.
     """
-    if most < 2:  # noqa: PLR2004 (a batch of one is none)
+    if most < 2:
         yield from statements
         return
     open_batches: dict[Hashable, Batch] = {}
