@@ -89,10 +89,10 @@ def _state(project: Project) -> dict[str, Any]:
     definitions = project.applied().definitions
     for name in definitions.sources:
         path = project.places.events(name)
-        versions[f"events/{name}"] = tables.last_commit(project.spark, path).version
+        versions[f"events/{name}"] = tables.newest_version(project.spark, path)
     for view in definitions.views.values():
         path = project.places.view(view_table(view))
-        versions[f"views/{view.name}"] = tables.last_commit(project.spark, path).version
+        versions[f"views/{view.name}"] = tables.newest_version(project.spark, path)
         stamps = [row.write_us for row in project.store.scan(online_table(view))]
         rows[view.name] = len(stamps)
         written[view.name] = [min(stamps, default=None), max(stamps, default=None)]

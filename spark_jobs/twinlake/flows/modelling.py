@@ -196,7 +196,7 @@ def newest_training_set(project: Project, service: str) -> TrainingSet:
         receipt = find_receipt(project, name)
         if receipt is not None and receipt.service == service:
             path = project.places.training_set(name)
-            version = tables.last_commit(project.spark, path).version
+            version = tables.newest_version(project.spark, path)
             return TrainingSet(
                 name, path, version, tables.table_id(project.spark, path), receipt, built=False
             )

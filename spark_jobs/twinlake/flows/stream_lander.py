@@ -196,7 +196,7 @@ class SourceLander:
         landings = self.project.landings(self.source.name)
         self._version = max(
             landings.newest_version(),
-            tables.last_commit(spark, self._path).version,
+            tables.newest_version(spark, self._path),
         )
         self._clock_us = landings.newest_event_us()
         self._reach_us = max((ViewShape.of(v).reach_us for v in self.all_views), default=0)

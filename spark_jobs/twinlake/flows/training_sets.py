@@ -87,10 +87,8 @@ def build(project: Project, service_name: str, spine_path: Path) -> TrainingSet:
             joining = Joining(service, functions, tuple(pins))
             receipt = _build(project, joining, spine, name, spine_pin)
     _tell_of_strangers(project, service, receipt, spine)
-    commit = tables.last_commit(project.spark, path)
-    return TrainingSet(
-        name, path, commit.version, tables.table_id(project.spark, path), receipt, built
-    )
+    version = tables.newest_version(project.spark, path)
+    return TrainingSet(name, path, version, tables.table_id(project.spark, path), receipt, built)
 
 
 def _tell_of_strangers(
@@ -196,7 +194,7 @@ def write_joined(
         joined = add_on_demand(joined, joining.functions, named_by)
         joined = joined.select(*map(tables.quoted, _columns(service, spine.frame)))
         training_tables.write(project.spark, joined, path, {"training_set": name})
-    version = tables.last_commit(project.spark, path).version
+    version = tables.newest_version(project.spark, path)
     return tables.read(project.spark, path, version)
 
 
@@ -204,9 +202,14 @@ def measure(service: FeatureService, frame: DataFrame) -> Measured:
     """Count and hash what was joined."""
     features = {view.name: names for view, names in service.selections()}
     computed = [name for name in service.feature_names() if name not in _flat(features)]
-    rows, counted = training_tables.status_counts(frame, features, computed)
-    content, _ = content_of(frame, frame.columns)
-    return Measured(content, rows, {name: counted[name] for name in service.feature_names()})
+    taken = training_tables.Taken(features, computed)
+    columns = list(frame.columns)
+    parts, counted = training_tables.measure(
+        frame, taken, lambda batch: partial_hash(batch, columns).pack()
+    )
+    total = combine(PartialHash.unpack(part) for part in parts)
+    statuses = {name: counted[name] for name in service.feature_names()}
+    return Measured(digest(total, columns), total.rows, statuses)
 
 
 def _build(

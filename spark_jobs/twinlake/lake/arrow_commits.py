@@ -50,13 +50,11 @@ class _Target:
 
     Attributes:
         transaction: Delta's transaction on it.
-        configuration: Its properties.
         partitioned_by: Its partition column, if it has one.
         statistics_of: Columns by which readers leave files out.
     """
 
     transaction: Any
-    configuration: dict[str, str]
     partitioned_by: str | None
     statistics_of: Sequence[str]
 
@@ -92,9 +90,11 @@ def append(
     actions: list[dict[str, Any]] = [{"txn": {"appId": writer, "version": number}}]
     for partition, rows in _by_partition(made, target.partitioned_by):
         actions.append({"add": _written(rows, columns, path, partition, target)})
-    log_checkpoints.leave_out(spark, target.transaction)
-    version = _commit(spark, target.transaction, actions, metadata, made.num_rows)
-    log_checkpoints.write_if_due(spark, path, version, target.configuration)
+    transaction = target.transaction
+    version = _commit(spark, transaction, actions, metadata, made.num_rows)
+    log_checkpoints.write_if_due(
+        spark, path, transaction.deltaLog(), transaction.snapshot(), version
+    )
     return version
 
 
@@ -116,8 +116,7 @@ def _target(spark: SparkSession, path: Path, columns: Sequence[Field]) -> _Targe
     kinds = {column.name: column.type for column in columns}
     named = about["configuration"].get(_STATISTICS_OF, "").split(",")
     counted = [name for name in named if kinds.get(name) in _COUNTED]
-    configuration = about["configuration"]
-    return _Target(transaction, configuration, partitions[0] if partitions else None, counted)
+    return _Target(transaction, partitions[0] if partitions else None, counted)
 
 
 def _last_number(transaction: Any, writer: str) -> int:  # noqa: ANN401 (an object of Java)

@@ -128,8 +128,7 @@ def direct_files(
     """
     if source.where is not None or not set(columns) <= set(raw_columns(source)):
         return None
-    detail = spark.sql(f"DESCRIBE DETAIL {tables.at(path)}").select("tableFeatures").first()
-    if detail is None or _HIDING & set(detail.tableFeatures or ()):
+    if _HIDING & tables.features_for_readers(spark, path):
         return None
     frame = tables.read(spark, path).where(F.col("_verdict") == events.ACCEPTED)
     parts = []

@@ -1,15 +1,16 @@
-"""Checkpoints of Delta's logs, written beside a stream instead of between its batches.
+"""Checkpoints of Delta's logs, written beside whoever commits and not by them.
 
-A checkpoint sums a log up so that readers need not list its commits. Delta writes one right after
-every so many commits and has the writer wait for it, seconds for a stream of which each batch takes
-one. Nothing depends on when it is there: it says what the commits say.
+A checkpoint sums a log up, so that readers need not read its commits one by one. Delta has the
+writer of every so many commits wait for it, which also computes the table's whole state anew:
+seconds, for a stream of which each batch takes one. Nothing depends on when it is there, for it
+says what the commits say; so tables ask Delta for none, and a thread writes them.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,50 +18,59 @@ from typing import Any, Final
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
-from twinlake.lake.tables import delta_log
-
-_INTERVAL: Final = "delta.checkpointInterval"
-_EVERY: Final = 10  # where a table does not say: what Delta takes then
+# What a table says so that Delta asks nobody to wait.
+NEVER_BY_DELTA: Final = {"delta.checkpointInterval": str(2**31 - 1)}
+# A checkpoint costs more than ten small commits; readers list the log either way.
+_EVERY: Final = 50
 _LOCK: Final = threading.Lock()
 _writer: list[ThreadPoolExecutor] = []
-
-
-def leave_out(spark: SparkSession, transaction: Any) -> None:  # noqa: ANN401 (an object of Java)
-    """Have a transaction end without a checkpoint, however many commits there are by then."""
-    java: Any = spark._jvm  # noqa: SLF001 (Delta's transactions are Java's only)
-    hook = getattr(java.org.apache.spark.sql.delta.hooks, "CheckpointHook$")
-    getattr(transaction.postCommitHooks(), "$minus$eq")(getattr(hook, "MODULE$"))
+# Through which version this process summed a log up, or is about to: a session that only adds to a
+# log does not look for checkpoints of it again.
+_summed: dict[Path, int] = {}
 
 
 def write_if_due(
-    spark: SparkSession, path: Path, version: int, configuration: dict[str, str]
-) -> Future[None] | None:
-    """Begin to write a checkpoint where a commit is one after which Delta would.
+    spark: SparkSession,
+    path: Path,
+    log: Any,  # noqa: ANN401 (an object of Java)
+    snapshot: Any,  # noqa: ANN401
+    version: int,
+) -> None:
+    """Begin to write a checkpoint where many commits came after the one before.
+
+    A process that ends waits for it.
 
     Args:
         spark: The session.
         path: The table.
+        log: Delta's view of its log.
+        snapshot: One of its snapshots, not older than the commit by much.
         version: What was committed.
-        configuration: The table's properties.
-
-    Returns:
-        What is done when it is written, or could not be; None where none is due. A process that
-        ends waits for it.
     """
-    if version == 0 or version % int(configuration.get(_INTERVAL, _EVERY)):
-        return None
-    return _submitted(lambda: _write(spark, path))
+    with _LOCK:
+        summed = _summed.get(path, -1)
+        if summed > version:  # the table was made anew
+            summed = -1
+        if version - max(int(snapshot.checkpointProvider().version()), summed) <= _EVERY:
+            return
+        _summed[path] = version
+    _submitted(lambda: _write(spark, log, version))
 
 
-def _submitted(work: Callable[[], None]) -> Future[None]:
+def _submitted(work: Callable[[], None]) -> None:
     with _LOCK:
         if not _writer:  # one at a time: two would take all cores from the stream
             _writer.append(ThreadPoolExecutor(1, thread_name_prefix="log-checkpoint"))
-    return _writer[0].submit(work)
+    _writer[0].submit(work)
 
 
-def _write(spark: SparkSession, path: Path) -> None:
+def _write(spark: SparkSession, log: Any, version: int) -> None:  # noqa: ANN401
     # Delta itself makes a warning of one that cannot be written: the log is whole without it, and
     # the next one is due soon. What is left is a JVM that ends.
     with suppress(Py4JError, OSError):
-        delta_log(spark, path).checkpoint()
+        java: Any = spark._jvm  # noqa: SLF001 (Delta's logs are Java's only)
+        none = java.scala.Option.empty()
+        # Another snapshot than the one that commits begin from: its locks are its own.
+        snapshot = log.getSnapshotAt(version - 1, none, none)
+        log.checkpoint(snapshot, none)
+        snapshot.uncache()

@@ -104,4 +104,4 @@ def vacuum(spark: SparkSession, path: Path, days: int) -> int:
 
 
 def _newest(spark: SparkSession, path: Path) -> int:
-    return tables.last_commit(spark, path).version
+    return tables.newest_version(spark, path)

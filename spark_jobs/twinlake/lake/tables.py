@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -22,17 +23,14 @@ from pyspark.sql import DataFrame, SparkSession
 from twinlake.definitions.types import Field
 from twinlake.errors import StateError
 from twinlake.lake.failures import LIST_DAMAGE, innermost, is_of_the_machine
+from twinlake.lake.log_checkpoints import NEVER_BY_DELTA, write_if_due
 
-PROPERTIES = {
-    "delta.enableInCommitTimestamps": "true",
-    # A checkpoint costs more than ten small commits; readers list the log either way.
-    "delta.checkpointInterval": "50",
-}
+PROPERTIES = {"delta.enableInCommitTimestamps": "true", **NEVER_BY_DELTA}
 # Whoever changes a table's columns does it once, and not again before others have a turn.
 _TRIES = 5
+# The version of the Delta protocol for readers that says nothing but that columns may be mapped.
+_WITH_MAPPING = 2
 _Made = TypeVar("_Made")
-# Most look for one of the newest; the last page is all that Delta kept.
-_PAGES = (10, 200, 2**31 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +148,9 @@ def append(
         .option("userMetadata", json.dumps(dict(metadata), sort_keys=True))
     )
     beside_new_columns(lambda: writing.save(str(path)))
+    spark = frame.sparkSession
+    newest = _newest(spark, path)
+    write_if_due(spark, path, delta_log(spark, path), newest, int(newest.version()))
 
 
 def beside_new_columns(append: Callable[[], _Made]) -> _Made:
@@ -218,8 +219,17 @@ def set_property(spark: SparkSession, path: Path, name: str, value: str) -> None
 def properties(spark: SparkSession, path: Path) -> dict[str, str]:
     """Give a table's properties."""
     with _reading_log(path):
-        found = spark.sql(f"DESCRIBE DETAIL {at(path)}").select("properties").first()
-    return {} if found is None else dict(found[0])
+        about = json.loads(_newest(spark, path).metadata().json())["metaData"]
+    return dict(about["configuration"])
+
+
+def features_for_readers(spark: SparkSession, path: Path) -> set[str]:
+    """Name what a table asks of its readers, as the Delta protocol does."""
+    with _reading_log(path):
+        protocol = json.loads(_newest(spark, path).protocol().json())["protocol"]
+    # Before features had names, one of them came with the number of the protocol.
+    by_number = {"columnMapping"} if protocol["minReaderVersion"] == _WITH_MAPPING else set()
+    return by_number | set(protocol.get("readerFeatures") or ())
 
 
 def require_version(spark: SparkSession, path: Path, version: int) -> Commit:
@@ -262,72 +272,74 @@ def read_commit(spark: SparkSession, path: Path, version: int) -> Commit:
     java: Any = spark._jvm  # noqa: SLF001
     log = delta_log(spark, path)
     file = java.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(log.logPath(), version)
-    lines = log.store().read(file, log.newDeltaHadoopConf())
-    info = json.loads(lines.head())["commitInfo"]
-    return Commit(
-        version,
-        info["inCommitTimestamp"] * 1000,
-        json.loads(info.get("userMetadata") or "{}"),
-        int(info.get("operationMetrics", {}).get("numOutputRows", 0)),
-    )
+    with _reading_log(path):
+        first = log.store().read(file, log.newDeltaHadoopConf()).head()
+        info = json.loads(first)["commitInfo"]
+        return Commit(
+            version,
+            info["inCommitTimestamp"] * 1000,
+            json.loads(info.get("userMetadata") or "{}"),
+            int(info.get("operationMetrics", {}).get("numOutputRows", 0)),
+        )
 
 
 def last_commit(spark: SparkSession, path: Path) -> Commit:
     """Give the newest version of a table."""
-    return commits(spark, path, 1)[0]
+    return read_commit(spark, path, newest_version(spark, path))
 
 
 def newest_version(spark: SparkSession, path: Path) -> int:
     """Give the number of a table's newest version, whoever wrote it and what they said of it."""
     with _reading_log(path):
-        found = spark.sql(f"DESCRIBE HISTORY {at(path)} LIMIT 1").select("version").first()
-    return int(found[0])  # type: ignore[index]
+        return int(_newest(spark, path).version())
 
 
 def commits(spark: SparkSession, path: Path, limit: int) -> list[Commit]:
     """Give the newest versions of a table, newest first."""
-    with _reading_log(path):
-        rows = (
-            spark.sql(f"DESCRIBE HISTORY {at(path)} LIMIT {limit}")
-            .selectExpr(
-                "version",
-                "unix_micros(timestamp) AS time_us",
-                "userMetadata",
-                "coalesce(bigint(operationMetrics['numOutputRows']), 0) AS added",
-            )
-            .collect()
-        )
-    return [
-        Commit(
-            row.version,
-            row.time_us,
-            json.loads(row.userMetadata) if row.userMetadata else {},
-            row.added,
-        )
-        for row in rows
-    ]
+    return list(islice(commits_back(spark, path), limit))
 
 
 def commits_back(spark: SparkSession, path: Path) -> Iterator[Commit]:
     """Go back through a table's versions, newest first, as far as the caller wants.
 
     Others may have committed since, OPTIMIZE and VACUUM among them, so no fixed number of versions
-    is sure to hold what is looked for.
+    is sure to hold what is looked for. It ends with the oldest one that the log still has.
     """
-    given = 0
-    for limit in _PAGES:
-        page = commits(spark, path, limit)
-        yield from page[given:]
-        if len(page) < limit:
+    for version in range(newest_version(spark, path), -1, -1):
+        if not _has_commit(spark, path, version):
             return
-        given = limit
+        yield read_commit(spark, path, version)
 
 
 def table_id(spark: SparkSession, path: Path) -> str:
     """Give the identifier that Delta gave a table when it was created."""
     with _reading_log(path):
-        found = spark.sql(f"DESCRIBE DETAIL {at(path)}").select("id").first()
-    return str(found[0])  # type: ignore[index]
+        return str(_newest(spark, path).metadata().id())
+
+
+def _has_commit(spark: SparkSession, path: Path, version: int) -> bool:
+    java: Any = spark._jvm  # noqa: SLF001
+    log = delta_log(spark, path)
+    file = java.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(log.logPath(), version)
+    with _reading_log(path):
+        return bool(file.getFileSystem(log.newDeltaHadoopConf()).exists(file))
+
+
+def _newest(spark: SparkSession, path: Path) -> Any:  # noqa: ANN401 (an object of Java)
+    """Give the newest snapshot of a table, after another look at its log.
+
+    Delta's SQL answers the same questions by jobs of Spark, a fifth of a second each.
+
+    Raises:
+        StateError: There is no table.
+    """
+    java: Any = spark._jvm  # noqa: SLF001
+    session = spark._jsparkSession  # noqa: SLF001
+    both = java.org.apache.spark.sql.delta.DeltaLog.forTableWithSnapshot(session, str(path))
+    snapshot = both.productElement(1)
+    if snapshot.version() < 0:
+        raise StateError(f"there is no Delta table at {path}", hint=LIST_DAMAGE)
+    return snapshot
 
 
 @contextmanager
@@ -335,6 +347,11 @@ def _reading_log(path: Path) -> Iterator[None]:
     """Name the table whose log cannot be read; what the machine did stays what it is."""
     try:
         yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(
+            f"cannot read the log of the table {path}: it does not hold what Delta writes",
+            hint=LIST_DAMAGE,
+        ) from error
     except (PySparkException, Py4JJavaError) as error:
         if is_of_the_machine(error):
             raise

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.crash_points import reached
 from twinlake.definitions.types import Field
@@ -20,6 +23,8 @@ from twinlake.lake import tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP, overflow_column, status_column
 
 PartHash = Callable[[pa.RecordBatch], bytes]
+# What is counted of rows, as no view and no feature is named.
+_ROWS, _CELLS, _OVER = "|rows", "|cells|", "|over|"
 
 
 def write(
@@ -33,50 +38,93 @@ def write(
     tables.append(frame, path, writer="twinlake/training-set", number=1, metadata=metadata)
 
 
-def status_counts(
-    frame: DataFrame, features: Mapping[str, Sequence[str]], computed: Sequence[str] = ()
-) -> tuple[int, dict[str, dict[str, int]]]:
-    """Count what became of every feature.
+@dataclass(frozen=True)
+class Taken:
+    """What a training set takes from where.
+
+    Attributes:
+        features: View name to the features taken from it.
+        computed: Features computed on demand: what they lack is null, whatever became of inputs.
+    """
+
+    features: Mapping[str, Sequence[str]]
+    computed: Sequence[str] = ()
+
+
+def measure(
+    frame: DataFrame, taken: Taken, hash_part: PartHash
+) -> tuple[list[bytes], dict[str, dict[str, int]]]:
+    """Hash a training set and count what became of every feature, in one pass by the workers.
 
     Args:
         frame: The training set.
-        features: View name to the features taken from it.
-        computed: Features computed on demand: what they lack is null, whatever became of inputs.
+        taken: Its features.
+        hash_part: Hashes some of its rows.
 
     Returns:
-        Rows, and per feature its rows by status; every feature's counts sum to the rows.
+        The hashes of its parts, and per feature its rows by status; they sum to all rows.
     """
-    wanted = [F.count("*").alias("rows")]
-    bounded = {view for view in features if overflow_column(view) in frame.columns}
-    for view in bounded:
-        listed = F.split(F.col(tables.quoted(overflow_column(view))), ",")
-        wanted += [
-            F.count_if(F.array_contains(listed, name)).alias(f"{view}|{name}|over")
-            for name in features[view]
-        ]
-    for view, names in features.items():
-        status = F.col(tables.quoted(status_column(view)))
-        wanted += [F.count_if(status == name).alias(f"{view}|{name}") for name in STATUSES]
-        wanted += [F.count(tables.quoted(name)).alias(f"{view}|{name}|cells") for name in names]
-    wanted += [F.count(tables.quoted(name)).alias(f"|{name}") for name in computed]
-    counted = frame.agg(*wanted).first()
-    if counted is None:
-        return 0, {}
+
+    def of_part(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                told = json.dumps(count_part(batch, taken))
+                yield pa.RecordBatch.from_arrays(
+                    [pa.array([hash_part(batch)]), pa.array([told])], ["part", "counts"]
+                )
+
+    rows = frame.mapInArrow(of_part, "part binary, counts string").collect()
+    counted: Counter[str] = Counter()
+    for row in rows:
+        counted.update(json.loads(row.counts))
+    bounded = {view for view in taken.features if overflow_column(view) in frame.columns}
+    return [bytes(row.part) for row in rows], statuses_of(counted, taken, bounded)
+
+
+def count_part(batch: pa.RecordBatch, taken: Taken) -> Counter[str]:
+    """Count some rows: ``rows``, per feature its cells, per view its statuses and overflows."""
+    counted = Counter({_ROWS: batch.num_rows})
+    names = [*taken.computed, *(name for names in taken.features.values() for name in names)]
+    for name in names:
+        counted[_CELLS + name] = batch.num_rows - batch.column(name).null_count
+    for view in taken.features:
+        counted += _tally(f"{view}|", batch.column(status_column(view)))
+        if overflow_column(view) in batch.schema.names:
+            listed = pc.split_pattern(batch.column(overflow_column(view)), ",")
+            counted += _tally(_OVER, listed.flatten())
+    return counted
+
+
+def _tally(prefix: str, column: pa.Array) -> Counter[str]:
+    found = column.drop_null().value_counts().to_pylist()
+    return Counter({prefix + each["values"]: each["counts"] for each in found})
+
+
+def statuses_of(
+    counted: Mapping[str, int], taken: Taken, bounded: set[str]
+) -> dict[str, dict[str, int]]:
+    """Give every feature's rows by status.
+
+    Args:
+        counted: The sum of what ``count_part`` gave.
+        taken: The features.
+        bounded: Views that tell of features whose value cannot be given.
+    """
     statuses = {}
-    for view, names in features.items():
-        by_status = {status: counted[f"{view}|{status}"] for status in STATUSES}
+    for view, names in taken.features.items():
+        by_status = {status: counted.get(f"{view}|{status}", 0) for status in STATUSES}
         for name in names:
-            cells = counted[f"{view}|{name}|cells"]
-            over = {"overflow": counted[f"{view}|{name}|over"]} if view in bounded else {}
+            cells = counted.get(_CELLS + name, 0)
+            over = {"overflow": counted.get(_OVER + name, 0)} if view in bounded else {}
             statuses[name] = by_status | {
                 "present": cells,
                 "null": by_status["present"] - cells - sum(over.values()),
                 **over,
             }
-    for name in computed:
-        cells = counted[f"|{name}"]
-        statuses[name] = {"present": cells, "null": counted.rows - cells}
-    return counted.rows, statuses
+    for name in taken.computed:
+        cells = counted.get(_CELLS + name, 0)
+        statuses[name] = {"present": cells, "null": counted.get(_ROWS, 0) - cells}
+    return statuses
 
 
 def part_hashes(frame: DataFrame, hash_part: PartHash) -> list[bytes]:
