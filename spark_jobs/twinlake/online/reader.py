@@ -139,10 +139,21 @@ def serve(
         InputError: The moment lies before the newest event of one of the keys.
         StateError: A state is damaged or of another definition.
     """
+    return serve_rows(store.read(table, keys), view, as_of_us, names, columns=columns)
+
+
+def serve_rows(
+    stored: list[OnlineRow | None],
+    view: FeatureView,
+    as_of_us: int,
+    names: Sequence[str] | None = None,
+    *,
+    columns: bool = True,
+) -> ServedView:
+    """Serve a view's features from rows that were read; see ``serve``."""
     serving = _serving(view, None if names is None else tuple(names))
-    stored = store.read(table, keys)
-    rows = [ServedRow(serving.places, MISSING)] * len(keys)
-    versions: list[int | None] = [None] * len(keys)
+    rows = [ServedRow(serving.places, MISSING)] * len(stored)
+    versions: list[int | None] = [None] * len(stored)
     to_open: list[int] = []
     for position, row in enumerate(stored):
         if row is None:
