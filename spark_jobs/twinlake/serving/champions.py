@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from twinlake.errors import StateError
 from twinlake.models.mlflow_session import has_database, tracking_store
-from twinlake.models.registered import Champion, load_champion, newer_champion
 from twinlake.settings import Settings
+
+if TYPE_CHECKING:
+    from twinlake.models.registered import Champion
 
 
 class Champions:
@@ -38,6 +41,9 @@ class Champions:
         store, held = tracking_store(self._settings, model), self._held.get(model)
         if not has_database(store.uri):  # MLflow would make it, which takes seconds
             raise StateError("no model was trained yet", hint=f"run `twinlake train {model}` first")
+        # What models are made of takes seconds to load, and who only serves features needs none.
+        from twinlake.models.registered import load_champion, newer_champion
+
         if held is None:
             found: Champion | None = load_champion(store, model)
         else:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from twinlake.definitions.services import Model
 from twinlake.errors import InputError
-from twinlake.models.registered import Champion
 from twinlake.online.reader import ERROR, PRESENT
 from twinlake.serving.documents import has_error
 from twinlake.serving.reading import Answer, ReadyService
+
+if TYPE_CHECKING:
+    from twinlake.models.registered import Champion
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from twinlake.errors import InputError, TwinlakeError
 
 # No answer may be kept by what lies between, nor be taken for another type than it has.
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+# A message names what was sent, which may be long.
+_LONGEST = 1_000
 
 
 class Refusal(InputError):
@@ -61,7 +63,7 @@ def document(
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": message,
+        "detail": message[:_LONGEST],
         "hint": hint,
     }
     return Response(

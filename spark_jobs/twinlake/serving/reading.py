@@ -111,7 +111,7 @@ class ReadyService:
             if row.keys() != wanted.keys():
                 raise self._other_names(row, list(wanted))
             keys.append(
-                {name: typed_value(name, row[name], kind) for name, kind in self.key_types.items()}
+                {name: _key(name, row[name], kind) for name, kind in self.key_types.items()}
             )
             requests.append(
                 {
@@ -129,6 +129,16 @@ class ReadyService:
             f"service {self.service.name} cannot be read by the key {named}",
             hint="give " + " ".join(f"{name}=VALUE" for name in wanted),
         )
+
+
+def _key(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of any type)
+    """Give a part of a key its type; what nearly all keys are is told at a glance."""
+    if type(value) is str and kind == "string":
+        return value
+    if value is None:
+        raise InputError(f"{name} is null", hint=f"give a {kind}; a key has all its parts")
+    value = typed_value(name, value, kind)
+    return value if kind == "binary" else exact_value(name, value, kind)
 
 
 def make_ready(service: FeatureService, defined: Mapping[str, OnDemandView]) -> ReadyService:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from twinlake.definitions.services import Model
 from twinlake.errors import InputError, StateError, TwinlakeError
-from twinlake.models.registered import Champion
 from twinlake.serving import sagemaker
 from twinlake.serving.bodies import Asked, parse_features, parse_prediction, read_body
 from twinlake.serving.desk import Answered, Desk
@@ -28,6 +27,9 @@ from twinlake.serving.problems import HEADERS, Refusal, problem, unforeseen
 from twinlake.serving.reading import ReadyService
 from twinlake.serving.served_log import ServedLog, Vector
 from twinlake.serving.tokens import Token, TokenFile
+
+if TYPE_CHECKING:
+    from twinlake.models.registered import Champion
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 JSON = "application/json"
