@@ -49,8 +49,8 @@ def make_api(settings: Settings, options: ServingOptions, now_us: Callable[[], i
         try:
             yield
         finally:
-            desk.stop()
             log.stop()
+            desk.stop()
 
     api = FastAPI(
         title="twinlake",

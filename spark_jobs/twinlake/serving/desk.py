@@ -68,33 +68,47 @@ class Desk:
         self._clocks = DataClocks(settings, now_us)
         self._readers = ThreadPoolExecutor(options.readers, "reader")
         self._stopped = threading.Event()
+        self._has_linked = threading.Event()
         self.has_looked = threading.Event()  # for champions, once
         self._told: dict[str, str] = {}
         self._threads = [
-            threading.Thread(target=self._keep, args=(look, seconds), daemon=True)
+            threading.Thread(target=self._keep, args=(*look, seconds), daemon=True)
             for look, seconds in (
-                (self.refresh, options.refresh_ms / 1000),
-                (self.look_for_champions, float(options.champion_s)),
+                ((self._look_for_store, self._has_linked), options.refresh_ms / 1000),
+                ((self.look_for_champions, self.has_looked), float(options.champion_s)),
+                ((self._look_at_registry, threading.Event()), options.refresh_ms / 1000),
             )
         ]
 
     def start(self) -> None:
-        """Look once what there is to serve, and from then on in the background."""
-        self.refresh()
+        """Look what there is to serve, and from now on in the background.
+
+        A store that does not answer is not waited for beyond the deadline.
+        """
+        self._look_at_registry()
         for thread in self._threads:
             thread.start()
+        self._has_linked.wait(self.options.deadline_s)
 
     def stop(self) -> None:
         """End what runs in the background; requests are over by now."""
         self._stopped.set()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        # A read that nobody waits for any more ends by the store's own limit.
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        self.link.close()
 
     def refresh(self) -> None:
-        """Look what is applied, and whether the store is there."""
+        """Look now what is applied, and whether the store is there."""
+        self._look_at_registry()
+        self._look_for_store()
+
+    def _look_at_registry(self) -> None:
         with self._noticing("registry"):
             self.offer = renewed(self.settings, self.offer)
             for name, why in self.offer.unready.items():
                 self.tell(f"service {name}", StateError(why))
+
+    def _look_for_store(self) -> None:
         with self._noticing("store"):
             self.link.refresh()
 
@@ -221,10 +235,10 @@ class Desk:
             found.append("online store")
         return found
 
-    def _keep(self, look: Callable[[], None], seconds: float) -> None:
-        if look == self.look_for_champions:
-            look()
-            self.has_looked.set()
+    def _keep(self, look: Callable[[], None], done: threading.Event, seconds: float) -> None:
+        """Look again and again until stopped."""
+        look()
+        done.set()
         while not self._stopped.wait(seconds):
             look()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import replace
 
 from twinlake.errors import EnvironmentFailure
@@ -30,6 +31,7 @@ class StoreLink:
         self._settings = replace(settings, cassandra=bounded)
         self._store: OnlineStore | None = None
         self._file: tuple[int, int] | None = None
+        self._opening = threading.Lock()
 
     def store(self) -> OnlineStore:
         """Give the store; opens nothing, for that may take longer than a request.
@@ -51,6 +53,10 @@ class StoreLink:
             EnvironmentFailure: It cannot be reached or opened.
             StateError: It is damaged.
         """
+        with self._opening:
+            self._refresh()
+
+    def _refresh(self) -> None:
         file = self._file_now()
         if self._store is not None and file == self._file:
             return

@@ -24,6 +24,7 @@ from twinlake.models.tracking import Origin, log_training
 from twinlake.models.train import train
 from twinlake.online.opening import online_table
 from twinlake.online.sqlite import SqliteStore
+from twinlake.online.store import OnlineStore
 from twinlake.registry.state import Landing, Landings, Publication, Publications, Registry
 from twinlake.serving.options import ServingOptions, serving_options
 from twinlake.settings import Settings, load_settings
@@ -86,24 +87,23 @@ def make_project(folder: Path) -> Settings:
     definitions = load(project)
     registry = Registry(settings.state)
     registry.write(registry.current(), definitions, 1)
-    publish(settings, definitions)
+    with SqliteStore(settings.online_path) as store:
+        publish(settings, definitions, store)
     return settings
 
 
-def publish(settings: Settings, definitions: Definitions) -> None:
+def publish(settings: Settings, definitions: Definitions, store: OnlineStore) -> None:
     """Write the online rows, and write down that they were published."""
     view, credit = definitions.views["area_features"], definitions.views["credit"]
     rows = {
         (zipcode,): [Happened(NEW_US, NEW_US, 1, dict(cells))] for zipcode, cells in AREAS.items()
     }
     reports = {(name,): [Happened(at, at, 1, {"due": due})] for name, (at, due) in REPORTS.items()}
-    settings.state.mkdir(parents=True, exist_ok=True)
-    with SqliteStore(settings.online_path) as store:
-        for each, happened in ((view, rows), (credit, reports)):
-            table = online_table(each)
-            store.create(table)
-            made = folded(each, happened, AS_OF_US)
-            store.write(table, [replace(row, known_us=row.event_us + 1_000_000) for row in made])
+    for each, happened in ((view, rows), (credit, reports)):
+        table = online_table(each)
+        store.create(table)
+        made = folded(each, happened, AS_OF_US)
+        store.write(table, [replace(row, known_us=row.event_us + 1_000_000) for row in made])
     for each in (view, credit):
         told = view_fingerprint(each)
         Publications(settings.state, each.name).write(
