@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from twinlake.serving import descriptions
 from twinlake.serving.desk import Desk
@@ -64,15 +65,19 @@ def make_api(settings: Settings, options: ServingOptions, now_us: Callable[[], i
     routes = Routes(desk, log)
 
     def add(method: str, path: str, endpoint: Endpoint, told: dict[str, Any]) -> None:
+        guarded = routes.guarded(path, endpoint)
         api.add_api_route(
             path,
-            routes.guarded(path, endpoint),
+            guarded,
             methods=[method],
             response_model=None,
             name=path,
             summary=told["summary"],
             openapi_extra=told["extra"],
         )
+        # The one above is for the document. It would also look for dependencies, of which there
+        # are none, and that takes as long as reading a row.
+        api.router.routes.insert(0, Route(path, guarded, methods=[method], include_in_schema=False))
 
     add("POST", "/v1/features", routes.features, descriptions.FEATURES)
     add("POST", "/v1/predict/{model}", routes.predict, descriptions.PREDICT)
@@ -83,6 +88,12 @@ def make_api(settings: Settings, options: ServingOptions, now_us: Callable[[], i
         add("POST", "/invocations", routes.invocations, descriptions.INVOCATIONS)
         add("GET", "/ping", routes.ping, descriptions.PING)
 
+    _add_pages(api)
+    return api
+
+
+def _add_pages(api: FastAPI) -> None:
+    """Add the page that lists the addresses, and what is said of an address that is not there."""
     api.openapi().setdefault("components", {})["securitySchemes"] = descriptions.SCHEMES
 
     @api.get("/", include_in_schema=False)
@@ -94,5 +105,3 @@ def make_api(settings: Settings, options: ServingOptions, now_us: Callable[[], i
     async def refused(_: Request, error: HTTPException) -> Response:
         hint = "GET /docs lists what there is"
         return document(error.status_code, str(error.detail), hint, error.headers)
-
-    return api

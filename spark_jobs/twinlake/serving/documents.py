@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,22 +71,29 @@ def vector_document(
     answer: Answer, views: Mapping[str, str], instants: Instants
 ) -> dict[str, dict[str, Any]]:
     """Write down one entity's features."""
-    newest_us = max((moment.at_us for moment in answer.as_of.values()), default=0)
-    told: dict[str, dict[str, Any]] = {}
     text = instants.text
+    # What is computed on demand is as of the newest of the views that it was read from.
+    newest_us = max((moment.at_us for moment in answer.as_of.values()), default=0)
+    # All features of a view have their times from one row.
+    times: dict[tuple[str | None, int | None], tuple[float | None, str | None, str | None]] = {}
+    told: dict[str, dict[str, Any]] = {}
     for name, (value, status, event_us, message) in answer.features.items():
         view = views.get(name)
-        # What is computed on demand is as of the newest of the views that it was read from.
-        at_us = newest_us if view is None else answer.as_of[view].at_us
-        told[name] = one = {
+        found = times.get((view, event_us))
+        if found is None:
+            at_us = newest_us if view is None else answer.as_of[view].at_us
+            age_s = None if event_us is None else (at_us - event_us) / _SECOND_US
+            known = None if view is None else text(answer.known_us[view])
+            found = times[view, event_us] = age_s, text(event_us), known
+        told[name] = {
             "value": value,
             "status": status,
-            "age_s": None if event_us is None else (at_us - event_us) / _SECOND_US,
-            "event_timestamp": text(event_us),
-            "known_timestamp": None if view is None else text(answer.known_us[view]),
+            "age_s": found[0],
+            "event_timestamp": found[1],
+            "known_timestamp": found[2],
         }
         if message is not None:
-            one["message"] = message
+            told[name]["message"] = message
     return told
 
 
@@ -96,12 +104,7 @@ def encoded(document: Mapping[str, Any]) -> bytes:
 
 def statuses(answers: Sequence[Answer]) -> dict[str, int]:
     """Count values by status."""
-    counts: dict[str, int] = {}
-    for answer in answers:
-        for served in answer.features.values():
-            status = served.status
-            counts[status] = counts.get(status, 0) + 1
-    return counts
+    return Counter([served[1] for answer in answers for served in answer.features.values()])
 
 
 def has_error(features: Mapping[str, Served], error: str) -> bool:

@@ -135,6 +135,8 @@ def _key(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of an
     """Give a part of a key its type; what nearly all keys are is told at a glance."""
     if type(value) is str and kind == "string":
         return value
+    if type(value) is int and kind == "bigint" and -(1 << 63) <= value < 1 << 63:
+        return value
     if value is None:
         raise InputError(f"{name} is null", hint=f"give a {kind}; a key has all its parts")
     value = typed_value(name, value, kind)
@@ -266,7 +268,7 @@ def answers(
             continue
         at_us = moments[view.name].at_us
         for place, (features, times) in enumerate(zip(rows, known, strict=True)):
-            features.update(read.rows[place])
+            features.update(read.rows[place].whole())
             stored = read.stored[place]
             # The newest row that the store holds may be one that was not known yet.
             is_told = stored is not None and stored.known_us <= at_us
@@ -279,8 +281,11 @@ def answers(
             computed = [of_none] * len(rows)
         for features, more in zip(rows, computed, strict=True):
             features.update(more)
+    if rows and list(rows[0]) != list(ready.names):
+        rows = [{name: features[name] for name in ready.names} for features in rows]
+    as_of = dict(moments)
     return [
-        Answer(key, request, {name: features[name] for name in ready.names}, dict(moments), times)
+        Answer(key, request, features, as_of, times)
         for key, request, features, times in zip(
             asked.keys, asked.requests, rows, known, strict=True
         )
