@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from twinlake.registry.places import Places
 from twinlake.serving import descriptions
 from twinlake.serving.desk import Desk
 from twinlake.serving.options import ServingOptions
@@ -41,7 +42,7 @@ def make_api(settings: Settings, options: ServingOptions, now_us: Callable[[], i
         now_us: Gives the present.
     """
     desk = Desk(settings, options, now_us)
-    log = ServedLog(settings.state / "served", options, desk.metrics)
+    log = ServedLog(Places(settings.state).served, options, desk.metrics)
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:

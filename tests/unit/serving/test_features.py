@@ -81,3 +81,17 @@ def test_fields_that_all_share_are_told_once(lender: Settings, opened: Opened) -
 def test_no_entities_are_no_answers(lender: Settings, opened: Opened) -> None:
     answer = opened(lender).post("/v1/features", json={"service": "area_service", "entities": []})
     assert (answer.status_code, answer.json()["answers"]) == (200, [])
+
+
+def test_the_pages_list_the_addresses_and_load_nothing(lender: Settings, opened: Opened) -> None:
+    client = opened(lender)
+    document = client.get("/openapi.json").json()
+    assert set(document["paths"]) == {
+        "/v1/features", "/v1/predict/{model}", "/healthz", "/readyz", "/metrics",
+    }  # fmt: skip
+    assert document["paths"]["/v1/features"]["post"]["security"] == [{"token": []}]
+    page = client.get("/docs")
+    assert all(path in page.text for path in document["paths"])
+    assert "://" not in page.text
+    assert "<script" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]

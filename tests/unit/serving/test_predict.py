@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pyarrow as pa
@@ -78,6 +79,26 @@ def test_a_new_champion_takes_over(own_lender: Settings, opened: Opened) -> None
     assert (after["model_version"], second) == (second, first + 1)
     assert after["predictions"][0]["is_positive"] is not before["predictions"][0]["is_positive"]
     assert f'model_version{{model="loans"}} {second}.0' in client.get("/metrics").text
+
+
+def test_no_request_fails_while_a_champion_takes_over(own_lender: Settings, opened: Opened) -> None:
+    first = make_champion(own_lender)
+    client = opened(own_lender)
+    second = make_champion(own_lender, sign=-1.0)
+    desk = client.app.state.desk  # type: ignore[attr-defined]  # of FastAPI
+    looking = Thread(target=desk.look_for_champions)
+    seen = [predicted(client, RICH)]
+    looking.start()
+    while looking.is_alive() or seen[-1]["model_version"] == first:
+        seen.append(predicted(client, RICH))
+        assert looking.is_alive() or len(seen) < 10_000
+    looking.join()
+    versions = [one["model_version"] for one in seen]
+    assert versions == sorted(versions)
+    assert set(versions) == {first, second}
+    # A forecast and the version beside it are of one model.
+    forecasts = {(one["model_version"], one["predictions"][0]["prediction"]) for one in seen}
+    assert len(forecasts) == 2
 
 
 def test_a_spoilt_model_is_not_loaded(own_lender: Settings, opened: Opened) -> None:
