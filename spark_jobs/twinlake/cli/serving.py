@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
@@ -95,7 +96,8 @@ def new(context: Context, services: tuple[str, ...], expires: str, note: str) ->
     except ValueError as error:
         raise InputError(f"--expires: {error}", hint="write it as 12h or 90d") from error
     at_us = now_us()
-    made = _tokens(context).new(services, note, at_us, at_us + length_us)
+    with _alone(context):
+        made = _tokens(context).new(services, note, at_us, at_us + length_us)
     context.answer(
         made, {"token": made, "services": services, "expires": format_instant(at_us + length_us)}
     )
@@ -128,8 +130,16 @@ def list_(context: Context) -> None:
 @pass_context
 def revoke(context: Context, name: str) -> None:
     """Take TOKEN away, named as `token list` does; servers refuse it from then on."""
-    gone = _tokens(context).revoke(name)
+    with _alone(context):
+        gone = _tokens(context).revoke(name)
     context.answer(f"{gone.id} is revoked", {"revoked": gone.id})
+
+
+def _alone(context: Context) -> AbstractContextManager[None]:
+    """Keep others from changing the tokens meanwhile: of two at once one would be lost."""
+    from twinlake.registry.places import Places
+
+    return Places(context.settings().state).exclusively("keeper", "tokens")
 
 
 def _tokens(context: Context) -> Any:  # noqa: ANN401 (imported when used)

@@ -226,6 +226,8 @@ class Desk:
         found = [
             f"service {name}" for name in self.offer.unready if name not in self.offer.services
         ]
+        if self.options.sagemaker is not None and self.options.sagemaker not in self.offer.models:
+            found.append(f"model {self.options.sagemaker}")
         found += [f"champion of {name}" for name in self.champions.lacking(self.offer.models)]
         loop = asyncio.get_running_loop()
         try:

@@ -63,6 +63,11 @@ def test_processes_share_a_port_and_count_together(server: Server) -> None:
     assert [new - old for new, old in zip(after, before, strict=True)] == [20.0, 60.0]
 
 
+def test_who_says_nothing_is_not_waited_for(server: Server) -> None:
+    with connected(server) as client:
+        assert client.recv(100) == b""
+
+
 def test_a_slow_head_is_not_waited_for(server: Server) -> None:
     with connected(server) as client:
         client.sendall(b"POST /v1/features HTTP/1.1\r\nhost:")

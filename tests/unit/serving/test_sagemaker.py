@@ -80,6 +80,13 @@ def test_no_store_is_no_forecast(client: TestClient) -> None:
     assert invoked(client, json.dumps([RICH]), JSON).status_code == 503
 
 
+def test_a_model_that_is_not_there(judging_lender: Settings, opened: Opened) -> None:
+    client = opened(judging_lender, sagemaker="loan")
+    assert client.get("/ping").status_code == 503
+    assert client.get("/readyz").json()["missing"] == ["model loan"]
+    assert invoked(client, json.dumps([RICH]), JSON).status_code == 404
+
+
 def test_other_addresses_still_ask_for_a_token(client: TestClient) -> None:
     assert client.post("/v1/predict/loans", json={"entities": [RICH]}).status_code == 401
 
