@@ -50,6 +50,23 @@ DEFAULTS: Mapping[str, Value] = {
     "endpoints": "",
     "mlflow.tracking": "sqlite:///{state}/mlflow.sqlite",
     "mlflow.artifacts": "{state}/models",
+    "serving.host": "127.0.0.1",
+    "serving.port": 8080,
+    "serving.workers": 1,
+    "serving.deadline_ms": 1000,
+    "serving.entities": 1000,
+    "serving.values": 100_000,
+    "serving.body_kb": 1024,
+    "serving.json_depth": 8,
+    "serving.readers": 16,
+    "serving.connections": 1000,
+    "serving.slow_s": 10,
+    "serving.stop_s": 30,
+    "serving.refresh_ms": 1000,
+    "serving.champion_s": 10,
+    "serving.tokens": "{state}/tokens.json",
+    "serving.log_one_in": 0,
+    "serving.log_mb": 256,
     "spark.master": "local[*]",
     "spark.driver_memory": "4g",
     "spark.shuffle_partitions": 4,
@@ -115,6 +132,7 @@ class Settings:
         stream_bootstrap: Servers of Kafka to begin with, each ``host:port``; none: no Kafka.
         mlflow_tracking: The tracking URI of MLflow.
         mlflow_artifacts: Where MLflow keeps the files of models: a folder, or a URI.
+        serving: What [serving] says; for ``serving.options``.
         spark_master: Where Spark runs.
         driver_memory: The heap of the driver, which in ``local`` is all of Spark: ``4g``.
         shuffle_partitions: In how many parts Spark cuts a shuffle.
@@ -132,6 +150,7 @@ class Settings:
     stream_bootstrap: tuple[str, ...]
     mlflow_tracking: str
     mlflow_artifacts: str
+    serving: Mapping[str, Value]
     spark_master: str
     driver_memory: str
     shuffle_partitions: int
@@ -203,6 +222,11 @@ def load_settings(
         stream_bootstrap=_stream_bootstrap(text["stream.bootstrap"], origin),
         mlflow_tracking=text["mlflow.tracking"],
         mlflow_artifacts=text["mlflow.artifacts"],
+        serving={
+            key.removeprefix("serving."): value if isinstance(value, int) else text[key]
+            for key, value in values.items()
+            if key.startswith("serving.")
+        },
         spark_master=text["spark.master"],
         driver_memory=text["spark.driver_memory"],
         shuffle_partitions=partitions,

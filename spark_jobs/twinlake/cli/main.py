@@ -24,6 +24,7 @@ from twinlake.cli import (
     jobs,
     lineage,
     maintenance,
+    serving,
     streams,
     training,
     training_sets,
@@ -80,6 +81,7 @@ for _command in (
     *checks.COMMANDS,
     *assertions.COMMANDS,
     *streams.COMMANDS,
+    *serving.COMMANDS,
     *maintenance.COMMANDS,
     *lineage.COMMANDS,
 ):

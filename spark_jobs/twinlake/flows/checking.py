@@ -19,12 +19,13 @@ from twinlake.definitions.types import decimal_scale, is_decimal
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError, TwinlakeError
 from twinlake.flows.project import Project, online_table, view_table
-from twinlake.flows.reading import Reading, clock_reading
+from twinlake.flows.reading import clock_reading
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import arrow_types, comparison
 from twinlake.online.reader import has_valid_columns, serve
 from twinlake.planning.intervals import merged
 from twinlake.registry.state import Publication
+from twinlake.serving.reading import Reading
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -15,6 +13,7 @@ from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project
 from twinlake.flows.training_sets import TrainingSet, find_receipt, names
 from twinlake.lake import tables, training_tables
+from twinlake.models import mlflow_session
 from twinlake.models.candidates import candidates_of
 from twinlake.models.content import combine, digest, partial_hash
 from twinlake.models.leaderboard import Entry, ranked
@@ -230,7 +229,4 @@ def _instant_us(text: str | None) -> int | None:
 
 def tracking_store(project: Project, experiment: str) -> TrackingStore:
     """Tell where runs and models go."""
-    artifacts = project.settings.mlflow_artifacts
-    if not re.match(r"[a-z][a-z0-9+.-]*:/", artifacts):
-        artifacts = Path(artifacts).absolute().as_uri()
-    return TrackingStore(project.settings.mlflow_tracking, artifacts, experiment)
+    return mlflow_session.tracking_store(project.settings, experiment)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from twinlake.flows.reading import Answer
+    from twinlake.serving.reading import Answer
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -16,17 +15,15 @@ from typing import TYPE_CHECKING, Self
 
 from twinlake.definitions.checks import check
 from twinlake.definitions.documents import Definitions
-from twinlake.definitions.fingerprints import view_fingerprint
 from twinlake.definitions.loading import load
-from twinlake.definitions.resolution import stored_features
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView
-from twinlake.errors import EnvironmentFailure, InputError, StateError, TwinlakeError
-from twinlake.java import SETUP_HINT, find_java, jar_files
+from twinlake.errors import InputError, StateError, TwinlakeError
+from twinlake.java import find_java, jar_files
 from twinlake.lake.failures import meaning
-from twinlake.online.store import OnlineStore, OnlineTable
-from twinlake.registry.identity import ensure_state_id, state_id
+from twinlake.online.opening import has_online_store, online_table, open_store, view_table
+from twinlake.online.store import OnlineStore
 from twinlake.registry.inputs import InputFile, format_at, has_files, list_files, other_files
 from twinlake.registry.places import Places
 from twinlake.registry.state import (
@@ -34,7 +31,6 @@ from twinlake.registry.state import (
     Landings,
     Publications,
     Registry,
-    table_name,
 )
 from twinlake.settings import Settings
 
@@ -42,6 +38,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from twinlake.lake.progress import Progress
+
+# Flows know how tables are named and stores opened by this place, too.
+__all__ = ["Project", "Tell", "online_table", "open_store", "view_table"]
 
 Tell = Callable[[str], None]
 
@@ -261,10 +260,7 @@ class Project:
 
     def has_online_store(self) -> bool:
         """Whether there is anything to read online; opens nothing."""
-        if self.settings.online_kind == "sqlite":
-            return self.settings.online_path.exists()
-        named = "{id}" in self.settings.cassandra.keyspace
-        return not named or state_id(self.settings.state) is not None
+        return has_online_store(self.settings)
 
     def close(self) -> None:
         """Stop what was started."""
@@ -293,42 +289,3 @@ class Project:
             self.close()
         if meant is not None:
             raise meant from error
-
-
-def open_store(settings: Settings) -> OnlineStore:
-    """Open the online store of an environment.
-
-    Raises:
-        EnvironmentFailure: It cannot be reached, opened or created.
-    """
-    # Each with what it needs: the driver of Cassandra takes half a second to load.
-    if settings.online_kind == "sqlite":
-        from twinlake.online.sqlite import SqliteStore
-
-        settings.online_path.parent.mkdir(parents=True, exist_ok=True)
-        return SqliteStore(settings.online_path)
-    try:
-        from twinlake.online.cassandra import CassandraStore
-    except ImportError as error:
-        raise EnvironmentFailure(
-            f"the driver of Cassandra cannot be loaded: {error}", hint=SETUP_HINT
-        ) from error
-    keyspace = settings.cassandra.keyspace
-    if "{id}" in keyspace:
-        keyspace = keyspace.replace("{id}", ensure_state_id(settings.state))
-    return CassandraStore(replace(settings.cassandra, keyspace=keyspace))
-
-
-def view_table(view: FeatureView) -> str:
-    """Name a view's tables, offline and online."""
-    return table_name(view.name, view_fingerprint(view))
-
-
-def online_table(view: FeatureView) -> OnlineTable:
-    """Describe the online table of a view."""
-    stored = view.stored
-    return OnlineTable(
-        view_table(stored),
-        tuple(stored.entity.join_keys.items()),
-        tuple((feature.name, feature.type) for feature in stored_features(stored)),
-    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from twinlake.errors import EnvironmentFailure
+from twinlake.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -64,6 +65,14 @@ class TrackingStore:
     uri: str
     artifacts: str
     experiment: str
+
+
+def tracking_store(settings: Settings, experiment: str) -> TrackingStore:
+    """Tell where runs and models of an environment go."""
+    artifacts = settings.mlflow_artifacts
+    if not re.match(r"[a-z][a-z0-9+.-]*:/", artifacts):
+        artifacts = Path(artifacts).absolute().as_uri()
+    return TrackingStore(settings.mlflow_tracking, artifacts, experiment)
 
 
 @contextmanager
@@ -132,6 +141,11 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def has_database(uri: str) -> bool:
+    """Whether there is anything to read at a URI; of a server only asking it tells."""
+    return not urlsplit(uri).scheme.startswith("sqlite") or _database(uri).exists()
 
 
 def _database(uri: str) -> Path:

@@ -88,6 +88,21 @@ def load_champion(store: TrackingStore, name: str, alias: str = "champion") -> C
         return Champion(_read(client, store, found), int(found.version))
 
 
+def newer_champion(
+    store: TrackingStore, name: str, held: int, alias: str = "champion"
+) -> Champion | None:
+    """Load the version that an alias names, unless it is the one that is held already.
+
+    Raises:
+        InputError, StateError, EnvironmentFailure: As ``load_champion``.
+    """
+    with mlflow_at(store.uri, patient=False) as client:
+        found = _version_of(client, name, alias)
+        if int(found.version) == held:
+            return None
+        return Champion(_read(client, store, found), int(found.version))
+
+
 def fetch_file(location: str, file: str, folder: str, tracking_uri: str) -> bytes:
     """Fetch a model's file as it is stored."""
     import mlflow.artifacts

@@ -15,7 +15,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cassandra.query import PreparedStatement, SimpleStatement
+from cassandra.query import BoundStatement, PreparedStatement, SimpleStatement
 
 from twinlake.crash_points import reached
 from twinlake.errors import StateError
@@ -176,34 +176,42 @@ class CassandraStore:
 
     def read(self, table: OnlineTable, keys: Sequence[Key]) -> list[OnlineRow | None]:
         """The rows of these keys, in this order; None for a key without a row."""
-        plan = self._plan(table)
-        check = plan.check.key
-        for key in keys:
-            check(key)
-        if len(keys) == 1:
-            found = self._session.rows(bind(plan.select, plan.codec.key(keys[0])))
-            return [plan.codec.online_row(found[0]) if found else None]
-        distinct = list(dict.fromkeys(keys))
-        stored: dict[Key, OnlineRow] = {}
+        return self.read_all([(table, keys)])[0]
 
-        def take(_: int, rows: list[tuple[Any, ...]]) -> None:
+    def read_all(
+        self, asked: Sequence[tuple[OnlineTable, Sequence[Key]]]
+    ) -> list[list[OnlineRow | None]]:
+        """The rows of keys of several tables; all statements are under way together."""
+        parts = [(self._plan(table), keys) for table, keys in asked]
+        for plan, keys in parts:
+            check = plan.check.key
+            for key in keys:
+                check(key)
+        if all(len(keys) == 1 for _, keys in parts):
+            ones = [bind(plan.select, plan.codec.key(keys[0])) for plan, keys in parts]
+            each = zip(parts, self._session.rows_of_each(ones), strict=True)
+            return [[plan.codec.online_row(rows[0]) if rows else None] for (plan, _), rows in each]
+        stored: list[dict[Key, OnlineRow]] = [{} for _ in parts]
+        owners: list[int] = []
+
+        def statements() -> Iterator[BoundStatement]:
+            for number, (plan, keys) in enumerate(parts):
+                for statement in _selects(plan, list(dict.fromkeys(keys))):
+                    owners.append(number)
+                    yield statement
+
+        def take(position: int, rows: list[tuple[Any, ...]]) -> None:
+            number = owners[position]
+            online_row, found = parts[number][0].codec.online_row, stored[number]
             for cells in rows:
-                row = plan.codec.online_row(cells)
-                stored[row.key] = row
+                row = online_row(cells)
+                found[row.key] = row
 
-        if len(table.keys) == 1:
-            # One statement for many keys costs the server and us less than one each.
-            chunks = (
-                distinct[start : start + _KEYS_PER_SELECT]
-                for start in range(0, len(distinct), _KEYS_PER_SELECT)
-            )
-            cells: Iterator[Cells] = ([plan.codec.keys(chunk)] for chunk in chunks)
-            statements, weight = bound_all(plan.select_in, cells), _KEYS_PER_SELECT
-        else:
-            # IN of several columns would ask for every combination of their parts.
-            statements, weight = bound_all(plan.select, map(plan.codec.key, distinct)), 1
-        self._session.run_all(statements, self._settings.read_s, take, weight)
-        return [stored.get(key) for key in keys]
+        weight = _KEYS_PER_SELECT if any(len(table.keys) == 1 for table, _ in asked) else 1
+        self._session.run_all(statements(), self._settings.read_s, take, weight)
+        return [
+            [found.get(key) for key in keys] for found, (_, keys) in zip(stored, parts, strict=True)
+        ]
 
     def scan(self, table: OnlineTable) -> Iterator[OnlineRow]:
         """Every row once, along the ring of tokens, in pages of bounded size.
@@ -332,6 +340,17 @@ class CassandraStore:
                 f"the online store at {self._session.place} was opened by another process",
                 hint="open a store in each process; close this one before forking",
             )
+
+
+def _selects(plan: _Plan, keys: Sequence[Key]) -> Iterator[BoundStatement]:
+    """Bind what asks for distinct keys."""
+    if len(plan.table.keys) > 1:
+        # IN of several columns would ask for every combination of their parts.
+        yield from bound_all(plan.select, map(plan.codec.key, keys))
+        return
+    # One statement for many keys costs the server and us less than one each.
+    for start in range(0, len(keys), _KEYS_PER_SELECT):
+        yield bind(plan.select_in, [plan.codec.keys(keys[start : start + _KEYS_PER_SELECT])])
 
 
 def _longest_page(plan: _Plan) -> int:

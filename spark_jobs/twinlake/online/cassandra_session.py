@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from cassandra import ConsistencyLevel
@@ -131,15 +131,26 @@ class CassandraSession:
 
     def rows(self, statement: Statement | str) -> list[tuple[Any, ...]]:
         """The rows of one statement: one page of them, where it names a size."""
-        # The first attempt without ceremony: it is nearly always the only one.
-        try:
-            found = self._session.execute_async(statement, timeout=self._request_s).result()
-        except REFUSALS as error:
-            found = self._try_again(
-                lambda: self._session.execute(statement, timeout=self._request_s), failed=error
-            )
-        rows: list[tuple[Any, ...]] = found.current_rows
-        return rows
+        return self.rows_of_each([statement])[0]
+
+    def rows_of_each(self, statements: Sequence[Statement | str]) -> list[list[tuple[Any, ...]]]:
+        """The rows of a few statements; all are sent before the first answer is waited for."""
+        send, seconds = self._session.execute_async, self._request_s
+        sent = [(statement, send(statement, timeout=seconds)) for statement in statements]
+        answers: list[list[tuple[Any, ...]]] = []
+        for statement, future in sent:
+            # The first attempt without ceremony: it is nearly always the only one.
+            try:
+                found = future.result()
+            except REFUSALS as error:
+                found = self._executed_again(statement, error)
+            answers.append(found.current_rows)
+        return answers
+
+    def _executed_again(self, statement: Statement | str, failed: Exception) -> Any:  # noqa: ANN401 (of the driver)
+        return self._try_again(
+            lambda: self._session.execute(statement, timeout=self._request_s), failed=failed
+        )
 
     def page(
         self, statement: Statement | str, state: bytes | None

@@ -334,6 +334,15 @@ class OnlineStore(Protocol):
         """
         ...
 
+    def read_all(
+        self, asked: Sequence[tuple[OnlineTable, Sequence[Key]]]
+    ) -> list[list[OnlineRow | None]]:
+        """The rows of keys of several tables, each as ``read`` gives them.
+
+        One round: a store behind a network is asked for all of them before it answers any.
+        """
+        ...
+
     def scan(self, table: OnlineTable) -> Iterator[OnlineRow]:
         """Every row once, in the store's own order, in bounded memory.
 

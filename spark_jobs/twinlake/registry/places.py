@@ -10,6 +10,8 @@ STATE/data_docs/SOURCE/BATCH                          what Great Expectations sa
 STATE/streams/SOURCE                                  where a stream goes on after a restart
 STATE/inbox/SOURCE                                    what is asked of a running lander
 STATE/topics/TOPIC                                    topics, where folders play them
+STATE/served/SERVICE                                  logged vectors, for a source to land
+STATE/tokens.json                                     hashes of the tokens of the API
 STATE/online.sqlite                                   the embedded online store
 STATE/identity                                        the state's own id, see identity.py
 STATE/mlflow.sqlite, STATE/models                     runs and models
@@ -86,6 +88,11 @@ class Places:
     def spines(self) -> Path:
         """The spines that were handed over in memory, each a file named by its content."""
         return self.state / "spines"
+
+    @property
+    def served(self) -> Path:
+        """Logged vectors, a folder per service."""
+        return self.state / "served"
 
     @property
     def receipts(self) -> Path:

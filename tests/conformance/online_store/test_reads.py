@@ -46,6 +46,30 @@ def test_composite_keys_match_as_a_whole(store: OnlineStore) -> None:
     assert {row.key for row in store.scan(PAIRS)} == {row.key for row in rows[2:]}
 
 
+def test_tables_are_read_together_as_each_alone(store: OnlineStore) -> None:
+    homes = {f"home{number}": meter(f"home{number}", 2000 + number) for number in range(60)}
+    pairs = [pair("a", number, b"x") for number in range(3)]
+    store.write(METERS, homes.values())
+    store.write(PAIRS, pairs)
+    pair_keys = [("a", 9, b"x"), *(row.key for row in pairs)]
+    some = [("home7",), ("none",), *((home,) for home in reversed(homes)), ("home7",)]
+    for home_keys, others in (
+        (some, pair_keys),
+        ([("home7",)], [("a", 2, b"x")]),
+        ([("none",)], [("a", 2, b"x")]),
+        ([("home7",)], pair_keys),
+        ([], [("a", 2, b"x")]),
+        ([], []),
+    ):
+        together = store.read_all([(METERS, home_keys), (PAIRS, others), (METERS, home_keys)])
+        alone = store.read(METERS, home_keys)
+        assert together == [alone, store.read(PAIRS, others), alone]
+        assert alone == [homes.get(home) for (home,) in home_keys]
+    assert store.read_all([]) == []
+    with pytest.raises(InputError, match="key"):
+        store.read_all([(METERS, [("fine",)]), (PAIRS, [("fine",)])])
+
+
 @pytest.mark.parametrize(
     "key", [(), ("a", "b"), (1,), (None,), (b"a",), "a", ["a"], ("",), ("\ud800",)]
 )

@@ -50,7 +50,7 @@ def test_every_verb_explains_itself(run: Command, path: tuple[str, ...]) -> None
     assert found.out.startswith("Usage: ")
     assert f" {' '.join(path)} [OPTIONS]" in found.out
     assert len(found.out.splitlines()) > 5
-    if path not in {("training-set",), ("quarantine",)}:
+    if path not in {("training-set",), ("quarantine",), ("token",)}:
         assert "--json" in found.out
 
 
@@ -81,6 +81,10 @@ def test_every_verb_explains_itself(run: Command, path: tuple[str, ...]) -> None
         (["backfill", "household_energy", "--start", "2014-01-01"], "Missing option '--end'"),
         (["backfill", "--start", "2014-01-01", "--end", "2014-02-01"], "Missing argument"),
         (["stream", "--validate-every", "often"], "'often' is not a duration"),
+        (["token", "new"], "name at least one --service"),
+        (["token", "revoke", "x"], "there is no token named 'x'"),
+        (["serve", "--host", "192.0.2.1", "--without-tokens"], "would let everybody read"),
+        (["serve", "--port", "70000"], "70000 is not in the range"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(run: Command, arguments: list[str], told: str) -> None:
