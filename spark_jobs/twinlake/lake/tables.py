@@ -277,7 +277,8 @@ def read_commit(spark: SparkSession, path: Path, version: int) -> Commit:
         info = json.loads(first)["commitInfo"]
         return Commit(
             version,
-            info["inCommitTimestamp"] * 1000,
+            # Tables of others may have the clock of their writer only.
+            info.get("inCommitTimestamp", info["timestamp"]) * 1000,
             json.loads(info.get("userMetadata") or "{}"),
             int(info.get("operationMetrics", {}).get("numOutputRows", 0)),
         )

@@ -26,6 +26,7 @@ NOISY_LOGGERS = (
     "alembic",
     "mlflow.store.db.utils",
     "mlflow.store.model_registry.abstract_store",
+    "mlflow.utils.environment",
     "matplotlib.font_manager",
 )
 
