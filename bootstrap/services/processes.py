@@ -67,10 +67,20 @@ def start(
             start_new_session=True,  # the terminal's signals are not for it
         )
     _started.append(process)
+    _wait_for_marker(process, folder)
     fresh = folder / "pid.new"
     fresh.write_text(f"{process.pid}\n", "ascii")
     fresh.replace(folder / "pid")
     return process
+
+
+def _wait_for_marker(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until the command line can be read: for a moment after its start it is empty."""
+    until = time.monotonic() + _LET_GO_S
+    while process.poll() is None and not _is_marked(process.pid, folder):
+        if time.monotonic() > until:
+            return
+        time.sleep(_POLL_S / 10)
 
 
 def stop(folder: Path) -> bool:

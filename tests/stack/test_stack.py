@@ -109,6 +109,24 @@ def test_a_stopped_server_does_not_answer_but_is_ended(
     up_again(running)
 
 
+def test_what_was_started_is_found_at_once(tmp_path: Path) -> None:
+    # A command line is empty for a moment after the start: one of five was taken for ended.
+    command = [
+        sys.executable,
+        "-X",
+        processes.marker(tmp_path),
+        "-I",
+        "-c",
+        "import time; time.sleep(60)",
+    ]
+    for _ in range(50):
+        started = processes.start(tmp_path, command, tmp_path / "output.log", os.environ)
+        found = processes.find(tmp_path)
+        started.kill()
+        started.wait()
+        assert found == started.pid
+
+
 def test_the_command_tells_by_exit_code_and_json(running: Stack, tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
