@@ -132,7 +132,9 @@ class Lake:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Put it in the place of Delta and Spark."""
         for module, name, model in (
-            (tables, "commits", self._commits),
+            (tables, "commits_back", self._commits_back),
+            (tables, "newest_version", lambda _spark, path: len(self.table(path).commits) - 1),
+            (tables, "last_commit", lambda _spark, path: self.table(path).commits[-1]),
             (tables, "append", self._append),
             (tables, "table_id", lambda _spark, _path: TABLE_ID),
             (events, "count", self._count),
@@ -161,8 +163,8 @@ class Lake:
         times = rows.column("_event_timestamp").cast(pa.int64()).to_numpy()
         return Claims(tid, ~tid, hashes[0], hashes[1], times)
 
-    def _commits(self, _spark: object, path: Path, limit: int) -> list[tables.Commit]:
-        return self.table(path).commits[: -limit - 1 : -1]
+    def _commits_back(self, _spark: object, path: Path) -> Iterator[tables.Commit]:
+        return reversed(list(self.table(path).commits))
 
     def _count(self, _spark: object, path: Path, version: int) -> int:
         rows = self.table(path).rows
