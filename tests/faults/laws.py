@@ -226,7 +226,16 @@ def _check_nothing_left(state: State) -> None:
     assert intents == done
     top = {entry.name for entry in state.folder.iterdir()}
     assert top <= {
-        *("registry", "landings", "publications", "receipts", "locks", "lake", "scratch"),
+        *(
+            "registry",
+            "landings",
+            "publications",
+            "receipts",
+            "locks",
+            "lake",
+            "scratch",
+            "identity",
+        ),
         *(f"online.sqlite{end}" for end in ("", "-wal", "-shm", ".lock")),
     }
     for file in state.folder.rglob("*.tmp"):
