@@ -90,11 +90,8 @@ def append(
     actions: list[dict[str, Any]] = [{"txn": {"appId": writer, "version": number}}]
     for partition, rows in _by_partition(made, target.partitioned_by):
         actions.append({"add": _written(rows, columns, path, partition, target)})
-    transaction = target.transaction
-    version = _commit(spark, transaction, actions, metadata, made.num_rows)
-    log_checkpoints.write_if_due(
-        spark, path, transaction.deltaLog(), transaction.snapshot(), version
-    )
+    version = _commit(spark, target.transaction, actions, metadata, made.num_rows)
+    log_checkpoints.write_if_due(spark, path, target.transaction.snapshot(), version)
     return version
 
 

@@ -32,8 +32,7 @@ _summed: dict[Path, int] = {}
 def write_if_due(
     spark: SparkSession,
     path: Path,
-    log: Any,  # noqa: ANN401 (an object of Java)
-    snapshot: Any,  # noqa: ANN401
+    snapshot: Any,  # noqa: ANN401 (an object of Java)
     version: int,
 ) -> None:
     """Begin to write a checkpoint where many commits came after the one before.
@@ -43,8 +42,7 @@ def write_if_due(
     Args:
         spark: The session.
         path: The table.
-        log: Delta's view of its log.
-        snapshot: One of its snapshots, not older than the commit by much.
+        snapshot: One of Delta's snapshots of it, not older than the commit by much.
         version: What was committed.
     """
     with _LOCK:
@@ -54,7 +52,7 @@ def write_if_due(
         if version - max(int(snapshot.checkpointProvider().version()), summed) <= _EVERY:
             return
         _summed[path] = version
-    _submitted(lambda: _write(spark, log, version))
+    _submitted(lambda: _write(spark, snapshot.deltaLog(), version))
 
 
 def _submitted(work: Callable[[], None]) -> None:

@@ -150,7 +150,7 @@ def append(
     beside_new_columns(lambda: writing.save(str(path)))
     spark = frame.sparkSession
     newest = _newest(spark, path)
-    write_if_due(spark, path, delta_log(spark, path), newest, int(newest.version()))
+    write_if_due(spark, path, newest, int(newest.version()))
 
 
 def beside_new_columns(append: Callable[[], _Made]) -> _Made:
@@ -269,9 +269,7 @@ def last_in_session(spark: SparkSession, path: Path) -> int:
 
 def read_commit(spark: SparkSession, path: Path, version: int) -> Commit:
     """Read one commit from its file in the log: asking for a table's history takes a job."""
-    java: Any = spark._jvm  # noqa: SLF001
-    log = delta_log(spark, path)
-    file = java.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(log.logPath(), version)
+    log, file = _commit_file(spark, path, version)
     with _reading_log(path):
         first = log.store().read(file, log.newDeltaHadoopConf()).head()
         info = json.loads(first)["commitInfo"]
@@ -318,10 +316,17 @@ def table_id(spark: SparkSession, path: Path) -> str:
         return str(_newest(spark, path).metadata().id())
 
 
-def _has_commit(spark: SparkSession, path: Path, version: int) -> bool:
+def _commit_file(spark: SparkSession, path: Path, version: int) -> tuple[Any, Any]:
+    """Give a table's log, and the file in it that holds a commit; it need not be there."""
     java: Any = spark._jvm  # noqa: SLF001
     log = delta_log(spark, path)
-    file = java.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(log.logPath(), version)
+    return log, java.org.apache.spark.sql.delta.util.FileNames.unsafeDeltaFile(
+        log.logPath(), version
+    )
+
+
+def _has_commit(spark: SparkSession, path: Path, version: int) -> bool:
+    log, file = _commit_file(spark, path, version)
     with _reading_log(path):
         return bool(file.getFileSystem(log.newDeltaHadoopConf()).exists(file))
 

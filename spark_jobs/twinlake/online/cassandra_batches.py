@@ -46,7 +46,7 @@ Request: TypeAlias = BoundStatement | Batch
 def in_batches(
     statements: Iterable[BoundStatement], replica_of: ReplicaOf, most: int
 ) -> Iterator[Request]:
-    """The statements, those of small rows in batches; those of one key keep their order.
+    """The statements, those of small rows in batches; in any order, for timestamps decide.
 
     Args:
         statements: Of one table, each with its own timestamp; nothing is read ahead of a full
