@@ -57,7 +57,6 @@ DEFAULTS: Mapping[str, Value] = {
     "serving.entities": 1000,
     "serving.values": 100_000,
     "serving.body_kb": 1024,
-    "serving.json_depth": 8,
     "serving.readers": 16,
     "serving.connections": 1000,
     "serving.slow_s": 10,

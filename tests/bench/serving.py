@@ -45,9 +45,10 @@ from twinlake.models.registered import Champion
 from twinlake.models.train import train
 from twinlake.online.opening import online_table, open_store
 from twinlake.registry.state import Publication, Publications, Registry
+from twinlake.serving.answers import answers
 from twinlake.serving.documents import encoded, features_document
 from twinlake.serving.predicting import forecasts, split_rows
-from twinlake.serving.reading import Reading, answers, make_ready, read_views
+from twinlake.serving.reading import Reading, make_ready, read_views
 from twinlake.settings import Settings, load_settings
 
 EXAMPLE = CHECKOUT / "spark_jobs" / "examples" / "loan_approval" / "features.py"
@@ -178,9 +179,7 @@ def values_of(answer: Any) -> list[dict[str, Any]]:
         rows = zip(*(column["values"] for column in columns), strict=True)
         found = [dict(zip(names, row, strict=True)) for row in rows]
         return [{n: v for n, v in one.items() if n not in VIEWS.values()} for one in found]
-    if answer["answers"] and "features" in answer["answers"][0]:
-        return [{n: f["value"] for n, f in a["features"].items()} for a in answer["answers"]]
-    return list(answer["answers"])
+    return [one.get("values", one) for one in answer["answers"]]
 
 
 def compare(ports: Mapping[str, int], requests: Mapping[str, bytes]) -> None:
@@ -256,8 +255,7 @@ def prediction_parts(settings: Settings, rows: Mapping[str, Any], times: int) ->
                 computed = time.perf_counter()
                 made = forecasts(model, champion, done, beside)
                 judged = time.perf_counter()
-                views = {name: view.name for view, names in ready.views for name in names}
-                encoded(features_document("loan_features", views, moments, done))
+                encoded(features_document(ready, moments, done))
                 ended = time.perf_counter()
                 assert len(made) == len(without) == count
                 laps["read"].append(read - began)

@@ -73,7 +73,7 @@ def answers(client: TestClient, body: Any = LOANS) -> Any:
 
 
 def statuses(found: Any) -> set[str]:
-    return {one["status"] for each in found for one in each["features"].values()}
+    return {status for one in found for status in one["statuses"].values()}
 
 
 def test_it_answers_as_sqlite_does(

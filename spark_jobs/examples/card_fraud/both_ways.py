@@ -110,7 +110,7 @@ def _compared(batch: Project, stream: Project, name: str) -> dict[str, int]:
 def _online(project: Project, name: str) -> Mapping[Any, Any]:
     """Read all online rows, but for what says by which landing they were written."""
     rows = project.store.scan(online_table(project.view(name)))
-    return {row.key: replace(row, state=b"", write_us=0) for row in rows}
+    return {row.key: row._replace(state=b"", write_us=0) for row in rows}
 
 
 @click.command()

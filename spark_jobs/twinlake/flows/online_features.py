@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from twinlake.serving.reading import Answer
+    from twinlake.serving.answers import Answer
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,11 @@ class OnlineFeatures:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Give one dictionary a key: its parts, request fields, values; None where not present."""
-        return [
-            {**answer.key, **answer.request}
-            | {name: served.value for name, served in answer.features.items()}
-            for answer in self.answers
-        ]
+        return [{**answer.key, **answer.request, **answer.values} for answer in self.answers]
 
     def statuses(self) -> list[dict[str, str]]:
         """Give why a value is what it is, per feature: present, null, missing, expired, error."""
-        return [
-            {name: served.status for name, served in answer.features.items()}
-            for answer in self.answers
-        ]
+        return [dict(answer.statuses) for answer in self.answers]
 
     def to_df(self) -> pd.DataFrame:
         """Give one row a key: its parts, its request fields, then the values."""

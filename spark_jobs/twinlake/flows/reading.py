@@ -10,7 +10,8 @@ from twinlake.definitions.views import FeatureView
 from twinlake.errors import StateError
 from twinlake.flows.project import Project, online_table
 from twinlake.online.reader import ServedView, serve
-from twinlake.serving.reading import Answer, Reading, answers, make_ready, read_views, reading_by
+from twinlake.serving.answers import Answer, answers
+from twinlake.serving.reading import Reading, make_ready, read_views, reading_by
 
 
 def clock_reading(project: Project, view: FeatureView, as_of: str | None) -> Reading:

@@ -213,6 +213,10 @@ class CassandraStore:
             [found.get(key) for key in keys] for found, (_, keys) in zip(stored, parts, strict=True)
         ]
 
+    def read_at_once(self, _: Sequence[tuple[OnlineTable, Sequence[Key]]]) -> None:
+        """None: a network is waited for."""
+        return
+
     def scan(self, table: OnlineTable) -> Iterator[OnlineRow]:
         """Every row once, along the ring of tokens, in pages of bounded size.
 

@@ -83,21 +83,31 @@ class ServedRow(Mapping[str, Served]):
             return Served(value, PRESENT, self._event_us)
         return Served(None, OVERFLOW if place in self._overflow else NULL, self._event_us)
 
-    def whole(self) -> dict[str, Served]:
-        """Make all of them at once, in a third of the time that one after the other takes."""
-        at_us = self._event_us
+    def is_whole(self) -> bool:
+        """Tell whether every value is present."""
+        return self._status == PRESENT and None not in self._values
+
+    def cells(self) -> Sequence[Any]:
+        """The values of a whole row, in the order of its names."""
+        return self._values
+
+    def add_to(self, values: dict[str, Any], statuses: dict[str, str]) -> None:
+        """Add all of the row to what is put together of a key, in a tenth of the time."""
         if self._status != PRESENT:
-            return dict.fromkeys(self._places, Served(None, self._status, at_us))
-        # What the class itself would do, without a call of Python for each.
-        new, null = tuple.__new__, Served(None, NULL, at_us)
-        row: dict[str, Served] = {
-            name: null if value is None else new(Served, (value, PRESENT, at_us, None))
-            for name, value in zip(self._places, self._values, strict=True)
-        }
-        for name, place in self._places.items() if self._overflow else ():
-            if place in self._overflow:
-                row[name] = self[name]
-        return row
+            values.update(dict.fromkeys(self._places))
+            statuses.update(dict.fromkeys(self._places, self._status))
+            return
+        values.update(zip(self._places, self._values, strict=True))
+        statuses.update(dict.fromkeys(self._places, PRESENT))
+        if None in self._values:
+            for name, place in self._places.items():
+                if self._values[place] is None:
+                    statuses[name] = OVERFLOW if place in self._overflow else NULL
+
+    @property
+    def event_us(self) -> int | None:
+        """Event timestamp of the key's newest event; None where there is none."""
+        return self._event_us
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -202,7 +212,7 @@ class _Serving:
         state: What its states hold.
         fingerprint: Of its definition.
         places: Where each feature stands among those asked for.
-        columns: Where each of these stands among the table's columns.
+        columns: Where each of these stands among the table's columns; None if at the same place.
         measures: One for each.
         overflowing: The places of those that may have a value that cannot be given.
     """
@@ -212,7 +222,7 @@ class _Serving:
     state: Shape
     fingerprint: bytes
     places: Mapping[str, int]
-    columns: Sequence[int]
+    columns: Sequence[int] | None
     measures: Sequence[Measure]
     overflowing: Sequence[int]
 
@@ -222,13 +232,14 @@ class _Serving:
         whole = ViewShape.of(view)
         shape = whole if names is None else ViewShape.of(view, names)
         stands = {feature.name: place for place, feature in enumerate(stored_features(view))}
+        columns = [stands[feature.name] for feature in shape.features]
         return cls(
             view,
             shape,
             whole.state,
             bytes.fromhex(view_fingerprint(view)),
             {feature.name: place for place, feature in enumerate(shape.features)},
-            [stands[feature.name] for feature in shape.features],
+            None if columns == list(range(len(stands))) else columns,
             shape.measures,
             shape.overflowing,
         )
@@ -256,7 +267,9 @@ def _from_columns(row: OnlineRow, serving: _Serving, as_of_us: int) -> tuple[Ser
     # Later rows are not known yet, but the columns hold them.
     if head is None or as_of_us < head.exact_from_us or head.later:
         return None
-    values = list(map(row.values.__getitem__, serving.columns))
+    values: Sequence[Any] = row.values
+    if serving.columns is not None:
+        values = list(map(values.__getitem__, serving.columns))
     # Null and overflow look alike in a column.
     if any(values[place] is None for place in serving.overflowing):
         return None

@@ -15,6 +15,7 @@ from weakref import WeakSet
 from twinlake.crash_points import reached
 from twinlake.errors import EnvironmentFailure, StateError
 from twinlake.online.ddl import (
+    STATE_CELL,
     CellCodec,
     Cells,
     Statements,
@@ -27,6 +28,7 @@ from twinlake.online.sqlite_file import (
     chunks,
     connect,
     in_transaction,
+    is_busy,
     meaning,
     open_file,
     roll_back,
@@ -134,7 +136,7 @@ class SqliteStore:
                 keys are gone from the table, calling again finishes.
         """
         plan = self._plan(table)
-        cells = [_checked_key(plan, key) for key in keys]
+        cells = _checked_keys(plan, list(keys))
         with self._writing() as connection, translated(self._path):
             connection.execute("PRAGMA secure_delete = ON")
             try:
@@ -148,21 +150,37 @@ class SqliteStore:
     def read(self, table: OnlineTable, keys: Sequence[Key]) -> list[OnlineRow | None]:
         """The rows of these keys, in this order; None for a key without a row."""
         plan = self._plan(table)
-        wanted, deleted = [_checked_key(plan, key) for key in keys], plan.codec.deleted
         try:  # not a context manager: one would cost a sixth of the read of one key
-            if len(wanted) == 1:
-                cells = self._reader().execute(plan.sql.select_one, wanted[0]).fetchone()
-                return [None if cells is None or cells[deleted] else plan.codec.online_row(cells)]
-            found = _rows(self._reader(), plan, wanted)
+            return _read(self._reader(), plan, keys)
         except sqlite3.Error as error:
             raise meaning(self._path, error) from error
-        return [found.get(key) for key in wanted]
 
     def read_all(
         self, asked: Sequence[tuple[OnlineTable, Sequence[Key]]]
     ) -> list[list[OnlineRow | None]]:
         """The rows of keys of several tables; a file has no network to save a round on."""
         return [self.read(table, keys) for table, keys in asked]
+
+    def read_at_once(
+        self, asked: Sequence[tuple[OnlineTable, Sequence[Key]]]
+    ) -> list[list[OnlineRow | None]] | None:
+        """The same, or None while somebody has the whole file, which readers wait for else."""
+        plans = [self._plans.get(table.name) for table, _ in asked]
+        if any(plan is None or plan.table != asked[n][0] for n, plan in enumerate(plans)):
+            return None  # to look at a table for the first time is no matter of a moment
+        try:
+            reader = self._reader(is_patient=False)
+            return [
+                _read(reader, plan, keys)
+                for plan, (_, keys) in zip(plans, asked, strict=True)
+                if plan is not None
+            ]
+        except sqlite3.OperationalError as error:
+            if is_busy(error):
+                return None
+            raise meaning(self._path, error) from error
+        except sqlite3.Error as error:
+            raise meaning(self._path, error) from error
 
     def scan(self, table: OnlineTable) -> Iterator[OnlineRow]:
         """Every row once, in key order, page by page; no transaction stays open between pages."""
@@ -203,7 +221,7 @@ class SqliteStore:
     def _apply(self, plan: _Plan, cells: Iterator[Cells]) -> WriteReport:
         applied = skipped = 0
         with self._writing() as connection:
-            for chunk in chunks(cells):
+            for chunk in chunks(cells, STATE_CELL):
                 # Only around the statements: what the caller's iterator raises is the caller's.
                 with translated(self._path):
                     changed = in_transaction(connection, plan.sql.upsert, chunk)
@@ -250,13 +268,14 @@ class SqliteStore:
         with translated(self._path):
             yield self._reader()
 
-    def _reader(self) -> sqlite3.Connection:
+    def _reader(self, *, is_patient: bool = True) -> sqlite3.Connection:
         self._refuse_if_unusable()
-        reader: _Reader | None = getattr(self._local, "reader", None)
+        kind = "patient" if is_patient else "hasty"
+        reader: _Reader | None = getattr(self._local, kind, None)
         if reader is None:
-            reader = _Reader(connect(self._path, self._wait_seconds))
+            reader = _Reader(connect(self._path, self._wait_seconds if is_patient else 0.0))
             reader.connection.execute("PRAGMA query_only = ON")
-            self._local.reader = reader
+            setattr(self._local, kind, reader)
             with self._readers_lock:
                 self._readers.add(reader)
         return reader.connection
@@ -295,9 +314,20 @@ def _cells_of_tombstones(plan: _Plan, keys: Iterable[Key], write_us: int) -> Ite
         yield plan.codec.tombstone(key, write_us)
 
 
-def _checked_key(plan: _Plan, key: Key) -> Key:
-    plan.check.key(key)
-    return plan.codec.key(key)
+def _checked_keys(plan: _Plan, keys: Sequence[Key]) -> list[Key]:
+    plan.check.keys(keys)
+    return plan.codec.keys(keys)
+
+
+def _read(
+    connection: sqlite3.Connection, plan: _Plan, keys: Sequence[Key]
+) -> list[OnlineRow | None]:
+    wanted, deleted = _checked_keys(plan, keys), plan.codec.deleted
+    if len(wanted) == 1:
+        cells = connection.execute(plan.sql.select_one, wanted[0]).fetchone()
+        return [None if cells is None or cells[deleted] else plan.codec.online_row(cells)]
+    found = _rows(connection, plan, wanted)
+    return [found.get(key) for key in wanted]
 
 
 def _select(connection: sqlite3.Connection, plan: _Plan, keys: Sequence[Key]) -> Iterator[Cells]:

@@ -184,13 +184,13 @@ def roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def chunks(cells: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    """Cut rows, whose last cell is the state, into transactions bounded by rows and by bytes."""
+def chunks(cells: Iterator[tuple[Any, ...]], state: int) -> Iterator[list[tuple[Any, ...]]]:
+    """Cut rows into transactions bounded by rows and by bytes; ``state`` is their longest cell."""
     chunk: list[tuple[Any, ...]] = []
     size = 0
     for row in cells:
         chunk.append(row)
-        size += len(row[-1] or b"")
+        size += len(row[state] or b"")
         if len(chunk) >= _CHUNK_ROWS or size >= _CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -209,11 +209,17 @@ def translated(path: Path) -> Iterator[None]:
         raise EnvironmentFailure(f"cannot use {path}: {error.strerror or error}") from error
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether somebody else was in the way."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def meaning(path: Path, error: sqlite3.Error) -> TwinlakeError:
     """What an error of SQLite means to the user: whose fault it is and what to do."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if isinstance(code, int) else None
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if is_busy(error):
         return EnvironmentFailure(
             f"another process is writing {path} and did not finish in time",
             hint="wait until it is done; a SQLite shell with an open transaction counts too",

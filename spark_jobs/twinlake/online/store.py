@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import isnan
 from operator import itemgetter
 from types import NoneType, TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from twinlake.errors import InputError
 from twinlake.online.values import (
@@ -36,6 +36,7 @@ _FLOATS = frozenset({float, NoneType})
 _ROW_BYTES, _COLUMN_BYTES, _SYSTEM_COLUMNS = 100, 24, 6
 _BYTES_PER_LETTER = 4  # at most, in UTF-8
 _MAX_KEY_SHOWN = 200
+_MANY = 8  # keys, from which on looking at all of them at once is faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,8 @@ class OnlineTable:
         object.__setattr__(self, "feature_types", features)
 
 
-@dataclass(frozen=True, slots=True)
-class OnlineRow:
-    """One key's newest row, whole.
+class OnlineRow(NamedTuple):
+    """One key's newest row, whole. A tuple, for a reader makes thousands in a second.
 
     Attributes:
         key: The parts of the key; none of them None.
@@ -213,6 +213,31 @@ class RowCheck:
         if self._heavy_keys and sum([_bytes(key[i]) for i in self._heavy_keys]) > MAX_KEY_BYTES:
             self._refuse(key, f"a key of more than {MAX_KEY_BYTES:,} bytes")
 
+    def keys(self, keys: Sequence[Key]) -> None:
+        """Check many keys, of which nearly always each fits, in a few calls for all.
+
+        Raises:
+            InputError: One does not fit, see ``key``.
+        """
+        if len(keys) < _MANY or not self._fit_at_a_glance(keys):
+            for key in keys:
+                self.key(key)
+
+    def _fit_at_a_glance(self, keys: Sequence[Key]) -> bool:
+        """Tell whether all keys fit; False where a closer look has to tell."""
+        if set(map(type, keys)) != {tuple} or set(map(len, keys)) != {self._width}:
+            return False
+        for column, parts in zip(self._key_types, zip(*keys, strict=True), strict=True):
+            if set(map(type, parts)) != {column.python}:
+                return False
+            if column.kind == "string":
+                whole = "".join(parts)
+                if not whole.isascii() or len(whole) > MAX_KEY_BYTES or "" in parts:
+                    return False
+            elif column.python is not int or any(map(column.problem, (min(parts), max(parts)))):
+                return False
+        return True
+
     def write_us(self, write_us: int) -> None:
         """Check the order of a delete.
 
@@ -340,6 +365,16 @@ class OnlineStore(Protocol):
         """The rows of keys of several tables, each as ``read`` gives them.
 
         One round: a store behind a network is asked for all of them before it answers any.
+        """
+        ...
+
+    def read_at_once(
+        self, asked: Sequence[tuple[OnlineTable, Sequence[Key]]]
+    ) -> list[list[OnlineRow | None]] | None:
+        """What ``read_all`` gives, if it can be had without waiting for anybody; else None.
+
+        For who must not wait, such as a loop that serves others meanwhile. A store behind a network
+        always gives None, one in a file nearly never.
         """
         ...
 

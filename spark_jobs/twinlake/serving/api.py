@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from twinlake.registry.places import Places
 from twinlake.serving import descriptions
@@ -31,6 +32,32 @@ _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
 }
+
+
+class _Api(FastAPI):
+    """An application whose own addresses are found before all layers, which take time each.
+
+    What these layers are for, errors told as problems and nothing of the inside, is done by
+    ``Routes.guarded`` already.
+
+    Attributes:
+        direct: What is answered by method and path.
+    """
+
+    def __init__(self, **told: Any) -> None:  # noqa: ANN401 (what FastAPI takes)
+        super().__init__(**told)
+        self.direct: dict[tuple[str, str], Endpoint] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or go on to the layers."""
+        endpoint = None
+        if scope["type"] == "http":
+            endpoint = self.direct.get((scope["method"], scope["path"]))
+        if endpoint is None:
+            await super().__call__(scope, receive, send)
+            return
+        response = await endpoint(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 def make_api(settings: Settings, options: ServingOptions, now_us: Callable[[], int]) -> FastAPI:
@@ -54,7 +81,7 @@ def make_api(settings: Settings, options: ServingOptions, now_us: Callable[[], i
             log.stop()
             desk.stop()
 
-    api = FastAPI(
+    api = _Api(
         title="twinlake",
         version=VERSION,
         description=descriptions.API,
@@ -79,6 +106,8 @@ def make_api(settings: Settings, options: ServingOptions, now_us: Callable[[], i
         # The one above is for the document. It would also look for dependencies, of which there
         # are none, and that takes as long as reading a row.
         api.router.routes.insert(0, Route(path, guarded, methods=[method], include_in_schema=False))
+        if "{" not in path:
+            api.direct[method, path] = guarded
 
     add("POST", "/v1/features", routes.features, descriptions.FEATURES)
     add("POST", "/v1/predict/{model}", routes.predict, descriptions.PREDICT)

@@ -16,7 +16,7 @@ from twinlake.serving.options import ServingOptions
 from twinlake.serving.problems import Refusal
 
 Row = dict[str, Any]
-_SCALARS = (str, int, float, bool, type(None))
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _FORM = (
     '{"service": NAME, "entities": [{"KEY": VALUE}], "as_of": TIME, "request": {"FIELD": VALUE}}'
 )
@@ -74,7 +74,7 @@ def parse_features(body: bytes, options: ServingOptions) -> Asked:
     Raises:
         Refusal: The body is of another form.
     """
-    document = _document(body, options)
+    document = _document(body)
     service = document.pop("service", None)
     if not isinstance(service, str):
         raise Refusal(400, "the body names no service", hint=f"send {_FORM}")
@@ -87,7 +87,7 @@ def parse_prediction(body: bytes, options: ServingOptions) -> Asked:
     Raises:
         Refusal: The body is of another form.
     """
-    return _asked(None, _document(body, options), options, ("features",))
+    return _asked(None, _document(body), options, ("features",))
 
 
 def parse_instances(body: bytes, options: ServingOptions) -> Asked:
@@ -96,7 +96,7 @@ def parse_instances(body: bytes, options: ServingOptions) -> Asked:
     Raises:
         Refusal: The body is of another form.
     """
-    document = _json(body, options)
+    document = _json(body)
     if isinstance(document, dict):
         document = document.get("instances", document.get("entities", [document]))
     return Asked(None, _rows(document, {}, options))
@@ -130,32 +130,22 @@ def parse_csv(body: bytes, names: Sequence[str], options: ServingOptions) -> Ask
     return Asked(None, _rows(rows, {}, options))
 
 
-def _document(body: bytes, options: ServingOptions) -> dict[str, Any]:
-    document = _json(body, options)
+def _document(body: bytes) -> dict[str, Any]:
+    document = _json(body)
     if not isinstance(document, dict):
         raise Refusal(400, "the body is no JSON object", hint=f"send {_FORM}")
     return document
 
 
-def _json(body: bytes, options: ServingOptions) -> object:
+def _json(body: bytes) -> object:
+    """Read JSON; what is nested deeply is no matter, for no form has more than two levels."""
     try:
         document: object = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(
             400, f"the body is no JSON: {error.msg} at {error.pos}", hint=f"send {_FORM}"
         ) from None
-    level = [document]
-    for _ in range(options.json_depth + 1):
-        level = [
-            child
-            for each in level
-            if isinstance(each, dict | list)
-            for child in (each.values() if isinstance(each, dict) else each)
-            if type(child) in (dict, list)
-        ]
-        if not level:
-            return document
-    raise Refusal(400, f"the body is nested deeper than {options.json_depth}")
+    return document
 
 
 def _asked(
@@ -193,13 +183,13 @@ def _rows(entities: object, shared: Mapping[str, Any], options: ServingOptions) 
         if not isinstance(entity, dict):
             raise Refusal(400, f"entity {number} is no object", hint=f"send {_FORM}")
         row = {**shared, **entity} if shared else entity
-        for name, value in row.items():
-            if not isinstance(value, _SCALARS):
-                raise Refusal(
-                    400,
-                    f"entity {number}: {_shown(name)} is a list or an object",
-                    hint="give a text, a number, true, false or null",
-                )
+        if not _SCALARS.issuperset(map(type, row.values())):
+            nested = next(name for name, value in row.items() if type(value) not in _SCALARS)
+            raise Refusal(
+                400,
+                f"entity {number}: {_shown(nested)} is a list or an object",
+                hint="give a text, a number, true, false or null",
+            )
         rows.append(row)
     return rows
 

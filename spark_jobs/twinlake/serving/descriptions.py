@@ -25,21 +25,34 @@ _REQUEST = {
     "type": "object",
     "description": "Fields that all entities share.",
 }
-_VALUE = {
-    "type": "object",
-    "properties": {
-        "value": {"description": "Null unless the status is present."},
-        "status": {
+_VECTOR: dict[str, Any] = {
+    "values": {"type": "object", "description": "By feature; null unless its status is present."},
+    "statuses": {
+        "type": "object",
+        "description": "By feature.",
+        "additionalProperties": {
             "type": "string",
             "enum": ["present", "null", "missing", "expired", "overflow", "error"],
         },
-        "age_s": {"type": ["number", "null"], "description": "From the event to the moment asked."},
-        "event_timestamp": _MAYBE_TEXT,
-        "known_timestamp": _MAYBE_TEXT,
-        "message": {"type": "string", "description": "What went wrong, with the status error."},
+    },
+    "times": {
+        "type": "object",
+        "description": "By view, of the key's newest event: age_s is from it to the moment asked.",
+        "additionalProperties": {
+            "type": "object",
+            "properties": {
+                "event_timestamp": _MAYBE_TEXT,
+                "known_timestamp": _MAYBE_TEXT,
+                "age_s": {"type": ["number", "null"]},
+            },
+        },
+    },
+    "messages": {
+        "type": "object",
+        "description": "What went wrong, by feature; only where a status is error.",
+        "additionalProperties": _TEXT,
     },
 }
-_VECTOR = {"type": "object", "additionalProperties": _VALUE}
 _PROBLEM = {
     "description": "What was found, and what to do next.",
     "content": {
@@ -106,9 +119,10 @@ FEATURES = _described(
             {
                 "service": _TEXT,
                 "as_of": {"type": "object", "description": "Per view, as of when it was read."},
+                "views": {"type": "object", "description": "The view of each feature."},
                 "answers": {
                     "type": "array",
-                    "items": _object({"key": {"type": "object"}, "features": _VECTOR}),
+                    "items": _object({"key": {"type": "object"}, **_VECTOR}),
                 },
             }
         )
@@ -146,7 +160,7 @@ PREDICT = _described(
                             "prediction": {"type": ["number", "null"]},
                             "status": {"type": "string", "enum": ["present", "error"]},
                             "is_positive": {"type": ["boolean", "null"]},
-                            "features": _VECTOR,
+                            **_VECTOR,
                         }
                     ),
                 },

@@ -1,4 +1,4 @@
-"""Answers as JSON: each value with its status, its age, and when it happened and became known."""
+"""Answers as JSON: values and statuses by feature; by view, when it happened and became known."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from twinlake.definitions.times import format_instant
-from twinlake.online.reader import Served
-from twinlake.serving.reading import Answer, Reading
+from twinlake.serving.answers import Answer
+from twinlake.serving.reading import Reading, ReadyService
 
 _SECOND_US = 1_000_000
 
@@ -31,29 +31,24 @@ class Instants:
 
 
 def features_document(
-    service: str,
-    views: Mapping[str, str],
-    moments: Mapping[str, Reading],
-    answers: Sequence[Answer],
+    ready: ReadyService, moments: Mapping[str, Reading], answers: Sequence[Answer]
 ) -> dict[str, Any]:
     """Write down what was served.
 
     Args:
-        service: Of which service.
-        views: Feature name to the view that tells its times; none of what is computed on demand.
+        ready: Of which service.
         moments: View name to as of when it was read.
         answers: Per entity, in the order asked for.
     """
     instants = Instants()
     return {
-        "service": service,
+        "service": ready.service.name,
         "as_of": as_of_document(moments, instants),
+        "views": {name: ready.origins[name] for name in ready.names},
         "answers": [
-            {
-                "key": answer.key,
-                **({"request": answer.request} if answer.request else {}),
-                "features": vector_document(answer, views, instants),
-            }
+            {"key": answer.key, "request": answer.request, **vector_document(answer, instants)}
+            if answer.request
+            else {"key": answer.key, **vector_document(answer, instants)}
             for answer in answers
         ],
     }
@@ -67,33 +62,25 @@ def as_of_document(moments: Mapping[str, Reading], instants: Instants) -> dict[s
     }
 
 
-def vector_document(
-    answer: Answer, views: Mapping[str, str], instants: Instants
-) -> dict[str, dict[str, Any]]:
-    """Write down one entity's features."""
-    text = instants.text
-    # What is computed on demand is as of the newest of the views that it was read from.
-    newest_us = max((moment.at_us for moment in answer.as_of.values()), default=0)
-    # All features of a view have their times from one row.
-    times: dict[tuple[str | None, int | None], tuple[float | None, str | None, str | None]] = {}
-    told: dict[str, dict[str, Any]] = {}
-    for name, (value, status, event_us, message) in answer.features.items():
-        view = views.get(name)
-        found = times.get((view, event_us))
-        if found is None:
-            at_us = newest_us if view is None else answer.as_of[view].at_us
-            age_s = None if event_us is None else (at_us - event_us) / _SECOND_US
-            known = None if view is None else text(answer.known_us[view])
-            found = times[view, event_us] = age_s, text(event_us), known
-        told[name] = {
-            "value": value,
-            "status": status,
-            "age_s": found[0],
-            "event_timestamp": found[1],
-            "known_timestamp": found[2],
+def vector_document(answer: Answer, instants: Instants) -> dict[str, Any]:
+    """Write down one entity's features: values and statuses by feature, times by view."""
+    text, as_of = instants.text, answer.as_of
+    times = {}
+    for view, event_us in answer.event_us.items():
+        age_s = None
+        if event_us is not None:
+            moment = as_of.get(view)
+            # What is computed on demand is as of the newest of the views that it was read from.
+            at_us = max(m.at_us for m in as_of.values()) if moment is None else moment.at_us
+            age_s = (at_us - event_us) / _SECOND_US
+        times[view] = {
+            "event_timestamp": text(event_us),
+            "known_timestamp": text(answer.known_us[view]),
+            "age_s": age_s,
         }
-        if message is not None:
-            told[name]["message"] = message
+    told = {"values": answer.values, "statuses": answer.statuses, "times": times}
+    if answer.messages:
+        told["messages"] = answer.messages
     return told
 
 
@@ -104,9 +91,19 @@ def encoded(document: Mapping[str, Any]) -> bytes:
 
 def statuses(answers: Sequence[Answer]) -> dict[str, int]:
     """Count values by status."""
-    return Counter([served[1] for answer in answers for served in answer.features.values()])
+    counts: Counter[str] = Counter()
+    last, times = None, 0
+    for answer in answers:
+        # Where nothing is missing, all answers have the very same statuses.
+        if answer.statuses is last:
+            times += 1
+            continue
+        _add(counts, last, times)
+        last, times = answer.statuses, 1
+    _add(counts, last, times)
+    return counts
 
 
-def has_error(features: Mapping[str, Served], error: str) -> bool:
-    """Tell whether a vector has a feature that could not be read or computed."""
-    return any(served.status == error for served in features.values())
+def _add(counts: Counter[str], statuses: Mapping[str, str] | None, times: int) -> None:
+    for status in (statuses or {}).values():
+        counts[status] += times

@@ -24,7 +24,6 @@ class ServingOptions:
         entities: Most entities in a request.
         values: Most values in an answer.
         body_kb: The longest body of a request.
-        json_depth: The deepest nesting in it.
         readers: Threads of a process that read from the store.
         connections: Most connections of a process.
         slow_s: How long a client may take to send a request.
@@ -44,7 +43,6 @@ class ServingOptions:
     entities: int
     values: int
     body_kb: int
-    json_depth: int
     readers: int
     connections: int
     slow_s: int

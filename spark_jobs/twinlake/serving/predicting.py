@@ -11,8 +11,8 @@ import pyarrow as pa
 from twinlake.definitions.services import Model
 from twinlake.errors import InputError
 from twinlake.online.reader import ERROR, PRESENT
-from twinlake.serving.documents import has_error
-from twinlake.serving.reading import Answer, ReadyService
+from twinlake.serving.answers import Answer
+from twinlake.serving.reading import ReadyService
 
 if TYPE_CHECKING:
     from twinlake.models.registered import Champion
@@ -79,7 +79,7 @@ def forecasts(
     Raises:
         InputError: A column is of another type than the model learned.
     """
-    chosen = [place for place, one in enumerate(answers) if not has_error(one.features, ERROR)]
+    chosen = [place for place, one in enumerate(answers) if not one.messages]
     made = [_FAILED] * len(answers)
     if not chosen:
         return made
@@ -100,13 +100,12 @@ def forecasts(
 def _cell(answer: Answer, own: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 (a cell of any type)
     if name in own:
         return own[name]
-    served = answer.features.get(name)
-    if served is None:
+    if name not in answer.values:
         raise InputError(
             f"the champion takes {name}, which is no feature of its service now",
             hint="train the model again",
         )
-    return served.value
+    return answer.values[name]
 
 
 def _column(name: str, cells: list[Any], champion: Champion) -> pa.Array:

@@ -2,8 +2,8 @@
 
 What takes longer than a read is worked out once, by ``make_ready``: types, tables, functions. Then
 keys and request fields get their types (``questions``), the rows of all keys of all views come in
-one round (``read_views``), and ``answers`` puts together what was found. A view that could not be
-read is None there; its features, and those computed from them, have the status ``error``.
+one round (``read_views``), and ``answers`` (of ``twinlake.serving.answers``) puts together what was
+found.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from twinlake.definitions.types import canonical_type
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
 from twinlake.kernel.on_demand import Computation
-from twinlake.online.on_demand import served
 from twinlake.online.opening import online_table
-from twinlake.online.reader import ERROR, Served, ServedView, serve_rows
-from twinlake.online.store import OnlineStore, OnlineTable
+from twinlake.online.reader import PRESENT, ServedView, serve_rows
+from twinlake.online.store import Key, OnlineRow, OnlineStore, OnlineTable
+from twinlake.online.values import INT64_HIGH, INT64_LOW
 
 # A moment that a caller names itself.
 INSTANT = "instant"
@@ -50,26 +50,6 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A service's features for one key.
-
-    Attributes:
-        key: Join key names to values.
-        request: Request fields that the question brought, by name.
-        features: Feature name to what was served, in the service's order.
-        as_of: View name to the moment that its features are of.
-        known_us: View name to when the key's newest event became known; None where there is no
-            event, or the store cannot tell.
-    """
-
-    key: Mapping[str, Any]
-    request: Mapping[str, Any]
-    features: dict[str, Served]
-    as_of: dict[str, Reading]
-    known_us: dict[str, int | None]
-
-
-@dataclass(frozen=True)
 class Questions:
     """What was asked, each part with its type: join keys and request fields by name."""
 
@@ -89,6 +69,9 @@ class ReadyService:
         tables: The online table of each of them, in the same order.
         functions: What is computed on demand.
         names: All its features, in order.
+        origins: The view, stored or on demand, of each feature and of what is computed from.
+        present: The statuses of a vector that is stored and present, the same for all keys; None
+            where the service's features are not its views' features, one view after the other.
     """
 
     service: FeatureService
@@ -98,6 +81,8 @@ class ReadyService:
     tables: Sequence[OnlineTable]
     functions: Sequence[Computation]
     names: Sequence[str]
+    origins: Mapping[str, str]
+    present: Mapping[str, str] | None
 
     def questions(self, rows: Sequence[Mapping[str, Any]]) -> Questions:
         """Give join keys and request fields their types; text is read as what it stands for.
@@ -105,21 +90,20 @@ class ReadyService:
         Raises:
             InputError: A row lacks a name, has another, or a value does not fit its type.
         """
-        keys, requests = [], []
-        wanted = {**self.key_types, **self.request_types}
+        wanted = self.key_types.keys() | self.request_types.keys()
         for row in rows:
-            if row.keys() != wanted.keys():
-                raise self._other_names(row, list(wanted))
-            keys.append(
-                {name: _key(name, row[name], kind) for name, kind in self.key_types.items()}
-            )
-            requests.append(
-                {
-                    name: exact_value(name, typed_value(name, row[name], kind), kind)
-                    for name, kind in self.request_types.items()
-                }
-            )
-        return Questions(keys, requests)
+            if row.keys() != wanted:
+                raise self._other_names(row, [*self.key_types, *self.request_types])
+        # Column by column, for nearly all rows are of the right types, which a set tells at once.
+        told = {name: [row[name] for row in rows] for name in self.key_types}
+        keys = {name: _keys(name, told[name], kind) for name, kind in self.key_types.items()}
+        requests = {
+            name: [exact_value(name, typed_value(name, row[name], kind), kind) for row in rows]
+            for name, kind in self.request_types.items()
+        }
+        if not requests and all(keys[name] is column for name, column in told.items()):
+            return Questions(rows, [{}] * len(rows))
+        return Questions(_by_row(keys, len(rows)), _by_row(requests, len(rows)))
 
     def _other_names(self, row: Mapping[str, Any], wanted: Sequence[str]) -> InputError:
         unknown = sorted(set(row) - set(wanted))
@@ -131,12 +115,24 @@ class ReadyService:
         )
 
 
+def _by_row(columns: Mapping[str, Sequence[Any]], count: int) -> list[dict[str, Any]]:
+    if not columns:
+        return [{} for _ in range(count)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _keys(name: str, values: list[Any], kind: str) -> list[Any]:
+    """Give a part of some keys its type."""
+    found = set(map(type, values))
+    if kind == "string" and found == {str}:
+        return values
+    is_whole = kind == "bigint" and found == {int}
+    if is_whole and min(values) >= INT64_LOW and max(values) <= INT64_HIGH:
+        return values
+    return [_key(name, value, kind) for value in values]
+
+
 def _key(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of any type)
-    """Give a part of a key its type; what nearly all keys are is told at a glance."""
-    if type(value) is str and kind == "string":
-        return value
-    if type(value) is int and kind == "bigint" and -(1 << 63) <= value < 1 << 63:
-        return value
     if value is None:
         raise InputError(f"{name} is null", hint=f"give a {kind}; a key has all its parts")
     value = typed_value(name, value, kind)
@@ -157,14 +153,20 @@ def make_ready(service: FeatureService, defined: Mapping[str, OnDemandView]) -> 
     keys: dict[str, str] = {}
     for view, _ in views:
         keys |= {name: canonical_type(kind) for name, kind in view.entity.join_keys.items()}
+    functions = computations(service, defined)
+    origins = {name: view.name for view, read in views for name in read}
+    names, stored = list(service.feature_names()), list(origins)
+    origins |= {name: function.view for function in functions for name in function.outputs}
     return ReadyService(
         service,
         keys,
         request_types(service.request_fields()),
         views,
         [online_table(view) for view, _ in views],
-        computations(service, defined),
-        service.feature_names(),
+        functions,
+        names,
+        origins,
+        dict.fromkeys(names, PRESENT) if names == stored else None,
     )
 
 
@@ -228,65 +230,35 @@ def read_views(
         StateError: A state is damaged or of another definition.
         EnvironmentFailure: The store does not answer.
     """
-    asked = [
+    return _served(ready, store.read_all(_asked(ready, keys)), moments)
+
+
+def read_views_at_once(
+    ready: ReadyService,
+    store: OnlineStore,
+    keys: Sequence[Mapping[str, Any]],
+    moments: Mapping[str, Reading],
+) -> list[ServedView] | None:
+    """The same, if it takes no waiting; else None."""
+    stored = store.read_at_once(_asked(ready, keys))
+    return None if stored is None else _served(ready, stored, moments)
+
+
+def _asked(
+    ready: ReadyService, keys: Sequence[Mapping[str, Any]]
+) -> list[tuple[OnlineTable, list[Key]]]:
+    return [
         (table, [tuple([key[name] for name in view.entity.join_keys]) for key in keys])
         for (view, _), table in zip(ready.views, ready.tables, strict=True)
     ]
-    stored = store.read_all(asked)
+
+
+def _served(
+    ready: ReadyService,
+    stored: Sequence[list[OnlineRow | None]],
+    moments: Mapping[str, Reading],
+) -> list[ServedView]:
     return [
         serve_rows(rows, view, moments[view.name].at_us, names)
         for (view, names), rows in zip(ready.views, stored, strict=True)
-    ]
-
-
-def answers(
-    ready: ReadyService,
-    asked: Questions,
-    moments: Mapping[str, Reading],
-    found: Sequence[ServedView | None],
-    failed: str | None = None,
-) -> list[Answer]:
-    """Put together what was read, and compute what is computed on demand.
-
-    Args:
-        ready: The service.
-        asked: The questions.
-        moments: View name to as of when it was read.
-        found: Per view what was read of it; None where it could not be.
-        failed: What to say of features that could not be read.
-    """
-    rows: list[dict[str, Served]] = [{} for _ in asked.keys]
-    known: list[dict[str, int | None]] = [{} for _ in asked.keys]
-    unread: set[str] = set()
-    for (view, names), read in zip(ready.views, found, strict=True):
-        if read is None:
-            unread.update(names)
-            of_none = dict.fromkeys(names, Served(None, ERROR, None, failed))
-            for features, times in zip(rows, known, strict=True):
-                features.update(of_none)
-                times[view.name] = None
-            continue
-        at_us = moments[view.name].at_us
-        for place, (features, times) in enumerate(zip(rows, known, strict=True)):
-            features.update(read.rows[place].whole())
-            stored = read.stored[place]
-            # The newest row that the store holds may be one that was not known yet.
-            is_told = stored is not None and stored.known_us <= at_us
-            times[view.name] = stored.known_us if stored is not None and is_told else None
-    for function in ready.functions if rows else ():
-        if unread.isdisjoint(function.inputs):
-            computed = served(function, rows, asked.requests)
-        else:
-            of_none = dict.fromkeys(function.outputs, Served(None, ERROR, None, failed))
-            computed = [of_none] * len(rows)
-        for features, more in zip(rows, computed, strict=True):
-            features.update(more)
-    if rows and list(rows[0]) != list(ready.names):
-        rows = [{name: features[name] for name in ready.names} for features in rows]
-    as_of = dict(moments)
-    return [
-        Answer(key, request, features, as_of, times)
-        for key, request, features, times in zip(
-            asked.keys, asked.requests, rows, known, strict=True
-        )
     ]

@@ -24,7 +24,6 @@ from twinlake.serving.documents import (
 )
 from twinlake.serving.predicting import Forecast, forecasts, split_rows
 from twinlake.serving.problems import HEADERS, Refusal, problem, unforeseen
-from twinlake.serving.reading import ReadyService
 from twinlake.serving.served_log import ServedLog, Vector
 from twinlake.serving.tokens import Token, TokenFile
 
@@ -76,13 +75,12 @@ class Routes:
         self._require_right(token, name, f"service {name[:100]!r}")
         ready = self._desk.service(name)
         self._desk.require_room(ready, asked.rows)
-        views = {feature: view.name for view, names in ready.views for feature in names}
 
         def written(done: Answered) -> bytes:
             self._desk.metrics.served(name, statuses(done.answers))
             at_us = self._desk.now_us()
             self._log.offer(lambda n: Vector(ready, done.answers[n], at_us), len(done.answers))
-            return encoded(features_document(name, views, done.moments, done.answers))
+            return encoded(features_document(ready, done.moments, done.answers))
 
         content = await self._desk.in_time(ready, asked.rows, asked.as_of, written)
         return Response(content, 200, HEADERS, JSON)
@@ -101,7 +99,7 @@ class Routes:
             model,
             champion,
             asked,
-            lambda ready, done, made: self._predicted(model, champion, asked, ready, done, made),
+            lambda done, made: self._predicted(model, champion, asked, done, made),
         )
         return Response(content, 200, HEADERS, JSON)
 
@@ -110,7 +108,7 @@ class Routes:
         model: Model,
         champion: Champion,
         asked: Asked,
-        written: Callable[[ReadyService, Answered, Sequence[Forecast]], bytes],
+        written: Callable[[Answered, Sequence[Forecast]], bytes],
     ) -> bytes:
         """Read vectors, let a champion judge them, and write that down."""
         ready = self._desk.service(model.service.name)
@@ -128,7 +126,7 @@ class Routes:
                 ),
                 len(made),
             )
-            return written(ready, done, made)
+            return written(done, made)
 
         return await self._desk.in_time(ready, questions, asked.as_of, then)
 
@@ -148,17 +146,15 @@ class Routes:
         model: Model,
         champion: Champion,
         asked: Asked,
-        ready: ReadyService,
         done: Answered,
         made: Sequence[Forecast],
     ) -> bytes:
         instants = Instants()
-        views = {feature: view.name for view, names in ready.views for feature in names}
         predictions = []
         for answer, forecast in zip(done.answers, made, strict=True):
             one: dict[str, Any] = {"key": answer.key, **forecast.document()}
             if asked.features:
-                one["features"] = vector_document(answer, views, instants)
+                one |= vector_document(answer, instants)
             predictions.append(one)
         return encoded(
             {
@@ -178,7 +174,7 @@ class Routes:
         asked = sagemaker.parse(request, body, model, ready, self._options)
         kind = sagemaker.wanted(request)
         content = await self.judged(
-            model, champion, asked, lambda _, __, made: sagemaker.written(made, kind)
+            model, champion, asked, lambda _, made: sagemaker.written(made, kind)
         )
         return Response(content, 200, HEADERS, kind)
 

@@ -29,10 +29,11 @@ import pyarrow.parquet as pq
 
 from twinlake.definitions.resolution import view_features
 from twinlake.lake.arrow_types import arrow_type
+from twinlake.serving.answers import Answer
 from twinlake.serving.metrics import ServingMetrics
 from twinlake.serving.options import ServingOptions
 from twinlake.serving.predicting import Forecast
-from twinlake.serving.reading import Answer, ReadyService
+from twinlake.serving.reading import ReadyService
 
 logger = logging.getLogger("twinlake.serving")
 _MOST_WAITING = 10_000
@@ -141,10 +142,7 @@ class ServedLog:
         self._files += 1
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if (
-                sum(file.stat().st_size for file in self.folder.rglob("*.parquet"))
-                > self._most_bytes
-            ):
+            if self._is_full():
                 self._metrics.dropped.inc(len(vectors))
                 return
             for ready in {id(vector.ready): vector.ready for vector in vectors}.values():
@@ -185,9 +183,10 @@ def _table(ready: ReadyService, vectors: Sequence[Vector]) -> pa.Table:
         for name, kind in kinds.items():
             columns[name] = pa.array([part(v)[name] for v in vectors], arrow_type(kind))
     for name in ready.names:
-        served = [v.answer.features[name] for v in vectors]
-        columns[name] = pa.array([one.value for one in served], arrow_type(types[name]))
-        columns[f"{name}__status"] = pa.array([one.status for one in served], pa.string())
+        columns[name] = pa.array([v.answer.values[name] for v in vectors], arrow_type(types[name]))
+        columns[f"{name}__status"] = pa.array(
+            [v.answer.statuses[name] for v in vectors], pa.string()
+        )
     return pa.table(columns)
 
 

@@ -163,9 +163,11 @@ class History:
             for function in self._functions:
                 if any(name not in stored and name not in request for name in function.inputs):
                     continue  # one of its views cannot be read in this way
-                (answers,) = served(function, [stored], [request])
-                timeless = {n: one._replace(event_us=None) for n, one in answers.items()}
-                apart = difference({n: trained[n] for n in answers}, timeless)
+                inputs = {
+                    n: request[n] if n in request else stored[n].value for n in function.inputs
+                }
+                (answers,) = served(function, [inputs])
+                apart = difference({n: trained[n] for n in answers}, answers)
                 if apart is not None:
                     raise _disagreement(told, *apart, f"from {way}, by {function.function}")
 

@@ -6,7 +6,6 @@ import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -45,7 +44,7 @@ def test_nulls_are_written_like_values(store: OnlineStore, null: bool) -> None:
 
 
 def test_newer_event_does_not_win_over_newer_knowledge(store: OnlineStore) -> None:
-    corrected = replace(meter("a", 9), event_us=-100, known_us=-50)
+    corrected = meter("a", 9)._replace(event_us=-100, known_us=-50)
     store.write(METERS, [corrected, meter("a", 8)])
     assert stored(store) == corrected
 
@@ -87,7 +86,7 @@ def test_write_of_nothing(store: OnlineStore) -> None:
 
 
 def test_one_write_us_never_stands_for_two_rows(subject: Subject, store: OnlineStore) -> None:
-    first, other = meter("a", 2000), replace(meter("a", 2000), values=(1.5, None, "other"))
+    first, other = meter("a", 2000), meter("a", 2000)._replace(values=(1.5, None, "other"))
     store.write(METERS, [first])
     batch = [other, meter("b", 2000)]
     if subject.traits.reports_conflicts:
@@ -162,7 +161,7 @@ def test_purge_removes_whatever_is_there(subject: Subject, store: OnlineStore) -
 @pytest.mark.parametrize("write_us", [-1, 2**63, True, None, 1.0])
 def test_write_us_that_is_none_is_refused(store: OnlineStore, write_us: object) -> None:
     with pytest.raises(InputError, match=r"write_us|times"):
-        store.write(METERS, [replace(meter("a", 1), write_us=write_us)])  # type: ignore[arg-type]
+        store.write(METERS, [meter("a", 1)._replace(write_us=write_us)])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="write_us"):
         store.delete(METERS, [("a",)], write_us)  # type: ignore[arg-type]
     assert stored(store) is None
@@ -170,7 +169,7 @@ def test_write_us_that_is_none_is_refused(store: OnlineStore, write_us: object) 
 
 @pytest.mark.parametrize("write_us", [0, 1, 2**63 - 1])
 def test_ends_of_write_us(store: OnlineStore, write_us: int) -> None:
-    row = replace(meter("a", 2000), write_us=write_us)
+    row = meter("a", 2000)._replace(write_us=write_us)
     store.write(METERS, [row])
     assert stored(store) == row
 

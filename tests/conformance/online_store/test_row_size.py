@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.conformance.online_store.samples import METERS, PAIRS, meter, pair
@@ -55,7 +53,7 @@ def test_the_parts_of_a_row_are_weighed_together_and_in_bytes(store: OnlineStore
     store.write(TEXTS, [fits, letters])
     assert store.read(TEXTS, [("fits",), ("letters",)]) == [fits, letters]
     too_much = [
-        replace(fits, state=b"s" * (half + 1_000)),
+        fits._replace(state=b"s" * (half + 1_000)),
         texts("letters", "\u20ac" * (MAX_ROW_BYTES // 3), None),
     ]
     for row in too_much:
@@ -65,6 +63,6 @@ def test_the_parts_of_a_row_are_weighed_together_and_in_bytes(store: OnlineStore
 
 def test_every_table_is_weighed(store: OnlineStore) -> None:
     for table, row in ((METERS, meter("a", 1)), (PAIRS, pair("n", 1, b"c"))):
-        store.write(table, [replace(row, state=b"s" * (ROOM - 1_000))])
+        store.write(table, [row._replace(state=b"s" * (ROOM - 1_000))])
         with pytest.raises(InputError, match=f"online table {table.name}, key .* its state\n"):
-            store.write(table, [replace(row, state=b"s" * MAX_ROW_BYTES, write_us=9)])
+            store.write(table, [row._replace(state=b"s" * MAX_ROW_BYTES, write_us=9)])

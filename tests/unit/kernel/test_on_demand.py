@@ -22,7 +22,7 @@ from twinlake.kernel.on_demand import Computation, compute, compute_checked, fir
 from twinlake.lake import arrays
 from twinlake.lake.arrow_types import arrow_type
 from twinlake.online import on_demand
-from twinlake.online.reader import ERROR, MISSING, NULL, PRESENT, Served
+from twinlake.online.reader import ERROR, NULL, PRESENT
 
 INPUTS = {
     "f": "double",
@@ -121,9 +121,7 @@ def test_training_and_serving_give_the_same_bits(rows: list[dict[str, Any]]) -> 
         for cells, kind in zip(found, OUTPUTS.values(), strict=True)
     ]
     for position, row in enumerate(rows):
-        told = {name: Served(row[name], PRESENT, 1) for name in INPUTS if name != "m"}
-        asked = {"m": exact_value("m", row["m"], INPUTS["m"])}
-        (served,) = on_demand.served(made, [told], [asked])
+        (served,) = on_demand.served(made, [row | {"m": exact_value("m", row["m"], INPUTS["m"])}])
         for number, name in enumerate(OUTPUTS):
             assert served[name].status == (NULL if served[name].value is None else PRESENT)
             assert bits(served[name].value) == bits(trained[number][position]), name
@@ -254,14 +252,9 @@ def test_an_exception_names_view_function_and_first_row() -> None:
 
 
 def test_a_failure_spoils_no_other_answer() -> None:
-    def row(a: float | None) -> dict[str, Served]:
-        status = MISSING if a is None else PRESENT
-        return {"a": Served(a, status, 5), "b": Served(1.0, PRESENT, 7)}
-
-    found = on_demand.served(computation(picky), [row(1), row(13), row(None)], [{}, {}, {}])
+    found = on_demand.served(computation(picky), [{"a": a, "b": 1.0} for a in (1.0, 13.0, None)])
     assert [one["r"].status for one in found] == [PRESENT, ERROR, NULL]
     assert [one["r"].value for one in found] == [1.0, None, None]
-    assert [one["r"].event_us for one in found] == [7, 7, 7]
     assert "view ratios" in str(found[1]["r"].message)
 
 

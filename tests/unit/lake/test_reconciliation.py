@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -142,12 +141,12 @@ def test_whatever_is_changed_is_named(rows: list[Happened], data: st.DataObject)
         ({"state": b""}, "tl_state"),
     ]
     for change, what in changes:
-        (found,) = compared(landed, [replace(row, **change)]).items()
+        (found,) = compared(landed, [row._replace(**change)]).items()
         assert found == (key, ("different", what))
-    (found,) = compared(landed, [replace(row, state=bytes(state))]).items()
+    (found,) = compared(landed, [row._replace(state=bytes(state))]).items()
     assert found[1][0] == "different"
     # The state says from when on it is exact, which a commit's time may bound.
-    (found,) = compared(landed, [replace(row, write_us=10 * NEWEST + 1)]).items()
+    (found,) = compared(landed, [row._replace(write_us=10 * NEWEST + 1)]).items()
     assert found[1][1].removeprefix("tl_state, ") == "a write timestamp in the future"
 
 
@@ -171,12 +170,12 @@ def test_a_row_whose_key_has_no_event_is_of_nobody(landed: dict[Key, Landed]) ->
 def test_a_version_that_is_not_there_and_a_value_of_another_type_are_named() -> None:
     row = Happened(1, 1, 1, dict.fromkeys(COLUMNS))
     landed = {(1, "a"): [(1, row)]}
-    early = replace(row_as_of((1, "a"), landed[1, "a"], NEWEST + 1), write_us=1)
+    early = row_as_of((1, "a"), landed[1, "a"], NEWEST + 1)._replace(write_us=1)
     assert compared(landed, [early]) == {(1, "a"): ("different", "a version that is not there")}
     right = row_as_of((1, "a"), landed[1, "a"], 1)
     (place,) = [i for i, f in enumerate(stored_features(VIEW)) if f.name == "n"]
     values = (*right.values[:place], 2**70, *right.values[place + 1 :])
-    assert compared(landed, [replace(right, values=values)]) == {(1, "a"): ("different", "n")}
+    assert compared(landed, [right._replace(values=values)]) == {(1, "a"): ("different", "n")}
 
 
 def test_a_part_without_rows_is_nothing() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -165,7 +164,7 @@ def test_columns_are_the_answer_while_they_are_valid(store: SqliteStore) -> None
     (row,) = folded(view, {key: [Happened(5, 5, 1, CELLS | {"x": 1.5, "n": 1})]}, 10**9)
     place = [name for name, _ in table.features].index("x")
     told_apart = (*row.values[:place], 2.5, *row.values[place + 1 :])
-    store.write(table, [replace(row, values=told_apart)])
+    store.write(table, [row._replace(values=told_apart)])
 
     def x_at(as_of_us: int, *, columns: bool = True) -> Any:
         return serve(store, table, view, [key], as_of_us, columns=columns).rows[0]["x"].value
@@ -241,7 +240,7 @@ def test_a_damaged_state_is_no_value(store: SqliteStore) -> None:
     for write_us, broken in enumerate(
         [b"", state[:40], state[:-8], state[:-3], b"X" + state[1:], state + b"\0" * 8], 10
     ):
-        store.write(table, [replace(good, state=broken, write_us=write_us)])
+        store.write(table, [good._replace(state=broken, write_us=write_us)])
         with pytest.raises(StateError, match="state 0"):
             serve(store, table, view, list(rows), 9)
     assert serve(store, table, view, [(2, "b")], 9).rows

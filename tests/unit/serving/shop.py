@@ -103,7 +103,7 @@ def publish(settings: Settings, definitions: Definitions, store: OnlineStore) ->
         table = online_table(each)
         store.create(table)
         made = folded(each, happened, AS_OF_US)
-        store.write(table, [replace(row, known_us=row.event_us + 1_000_000) for row in made])
+        store.write(table, [row._replace(known_us=row.event_us + 1_000_000) for row in made])
     for each in (view, credit):
         told = view_fingerprint(each)
         Publications(settings.state, each.name).write(

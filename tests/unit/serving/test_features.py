@@ -26,20 +26,22 @@ def test_every_value_has_status_age_and_times(lender: Settings, opened: Opened) 
     document = answer.json()
     assert document["service"] == "loan_features"
     assert document["as_of"]["credit"] == {"at": format_instant(AS_OF_US), "clock": "instant"}
-    ann, bob, nobody = (one["features"] for one in document["answers"])
-    assert ann["debt"]["value"] == 125.0
-    assert ann["due"] == {
-        "value": 120,
-        "status": "present",
-        "age_s": 86_400.0,
+    ann, bob, nobody = document["answers"]
+    assert ann["values"]["debt"] == 125.0
+    assert (ann["values"]["due"], ann["statuses"]["due"]) == (120, "present")
+    newest = {
         "event_timestamp": format_instant(NEW_US),
         "known_timestamp": format_instant(NEW_US + 1_000_000),
+        "age_s": 86_400.0,
     }
-    assert ann["wages"]["value"] == "12.50"
-    assert (ann["reports_7d"]["value"], ann["reports_7d"]["status"]) == (1, "present")
-    assert bob["population"]["status"] == "null"
-    assert (bob["due"]["value"], bob["due"]["status"]) == (None, "expired")
-    assert {one["status"] for name, one in nobody.items() if name != "debt"} == {"missing"}
+    assert ann["times"][document["views"]["due"]] == newest
+    # What is computed is as old as the newest of what it is computed from.
+    assert ann["times"][document["views"]["debt"]] == newest | {"known_timestamp": None}
+    assert ann["values"]["wages"] == "12.50"
+    assert (ann["values"]["reports_7d"], ann["statuses"]["reports_7d"]) == (1, "present")
+    assert bob["statuses"]["population"] == "null"
+    assert (bob["values"]["due"], bob["statuses"]["due"]) == (None, "expired")
+    assert {status for name, status in nobody["statuses"].items() if name != "debt"} == {"missing"}
     assert document["answers"][1]["key"] == {"zipcode": 10001, "person": "bob"}
     assert document["answers"][1]["request"] == {"amount": 6}
 
@@ -55,13 +57,12 @@ def test_it_is_what_the_store_gives_in_process(
         answers = read_service(project, "loan_features", rows, as_of)
     assert len(document["answers"]) == len(answers) == 4
     for told, answer in zip(document["answers"], answers, strict=True):
-        assert list(told["features"]) == list(answer.features)
+        assert list(told["values"]) == list(told["statuses"]) == list(answer.features)
         for name, served in answer.features.items():
-            one = told["features"][name]
-            assert one["value"] == json.loads(json.dumps(served.value, default=str))
-            assert one["status"] == served.status
-            at_us = served.event_us
-            assert one["event_timestamp"] == (None if at_us is None else format_instant(at_us))
+            assert told["values"][name] == json.loads(json.dumps(served.value, default=str))
+            assert told["statuses"][name] == served.status
+            at_us, times = served.event_us, told["times"][document["views"][name]]
+            assert times["event_timestamp"] == (None if at_us is None else format_instant(at_us))
     moments = {view: moment.clock for view, moment in answers[0].as_of.items()}
     assert {view: one["clock"] for view, one in document["as_of"].items()} == moments
 

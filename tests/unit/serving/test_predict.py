@@ -46,9 +46,9 @@ def test_forecast_verdict_and_version(judge: TestClient, judging_lender: Setting
         "kind": ["rent", None],
     }  # fmt: skip
     assert [rich["prediction"], poor["prediction"]] == champion.predict(pa.table(vector)).tolist()
-    assert rich["features"]["debt"]["value"] == 1020.0
-    assert poor["features"]["population"]["status"] == "null"
-    assert "features" not in predicted(judge, RICH)["predictions"][0]
+    assert rich["values"]["debt"] == 1020.0
+    assert poor["statuses"]["population"] == "null"
+    assert "values" not in predicted(judge, RICH)["predictions"][0]
 
 
 @pytest.mark.parametrize(

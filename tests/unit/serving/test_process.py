@@ -130,8 +130,7 @@ def test_requests_under_way_are_finished(lender: Settings, workers: int, kind: i
         client.sendall(BODY[5:])
         status, body = answer_of(client)
         assert status == 200
-        features = json.loads(body)["answers"][0]["features"]
-        assert features["city"]["value"] == "FORT WORTH"
+        assert json.loads(body)["answers"][0]["values"]["city"] == "FORT WORTH"
         assert server.process.wait(60) == 0
     assert "Traceback" not in "".join(server.said)
 

@@ -22,7 +22,7 @@ AREA = {"service": "area_service", "entities": [{"zipcode": 76104}, {"zipcode": 
 def statuses(client: TestClient, body: Any) -> set[str]:
     answer = client.post("/v1/features", json=body)
     assert answer.status_code == 200, answer.text
-    return {one["status"] for each in answer.json()["answers"] for one in each["features"].values()}
+    return {status for one in answer.json()["answers"] for status in one["statuses"].values()}
 
 
 def test_a_store_that_stalls(own_lender: Settings, opened: Opened) -> None:
@@ -36,7 +36,7 @@ def test_a_store_that_stalls(own_lender: Settings, opened: Opened) -> None:
         for _ in range(4):  # more than there are threads
             assert statuses(client, loan) == {"error"}
         (one,) = client.post("/v1/features", json=loan).json()["answers"]
-        assert one["features"]["debt"]["message"] == "no answer within 300 ms"
+        assert one["messages"]["debt"] == "no answer within 300 ms"
         assert one["key"] == {"zipcode": 76104, "person": "ann"}
         rows = {"entities": [ANN | {"kind": None}]}
         (forecast,) = client.post("/v1/predict/loans", json=rows).json()["predictions"]
@@ -83,7 +83,7 @@ def test_a_new_meaning_is_served_once_it_is_published(own_lender: Settings, open
     registry.write(registry.current(), load(own_lender.project), 2)
     desk.refresh()
     (one, _) = client.post("/v1/features", json=AREA).json()["answers"]
-    assert list(one["features"]) == ["city", "population", "wages"]
+    assert list(one["values"]) == ["city", "population", "wages"]
     assert desk.offer.number == 2
     assert desk.offer.unready["area_service"] == "view area_features was never published"
 
