@@ -32,7 +32,8 @@ from twinlake.online.cassandra_ddl import (
 from twinlake.online.cassandra_session import CassandraSession
 from twinlake.online.cassandra_window import bind, bound_all
 from twinlake.online.ddl import column_differences
-from twinlake.online.store import Key, OnlineRow, OnlineTable, RowCheck, WriteReport
+from twinlake.online.row_check import RowCheck
+from twinlake.online.store import Key, OnlineRow, OnlineTable, WriteReport
 from twinlake.online.values import check_name
 from twinlake.settings import CassandraSettings
 

@@ -23,6 +23,7 @@ from twinlake.online.ddl import (
     parse_ddl,
     sqlite_ddl,
 )
+from twinlake.online.row_check import RowCheck
 from twinlake.online.sqlite_file import (
     WriterLock,
     chunks,
@@ -34,7 +35,7 @@ from twinlake.online.sqlite_file import (
     roll_back,
     translated,
 )
-from twinlake.online.store import Key, OnlineRow, OnlineTable, RowCheck, WriteReport
+from twinlake.online.store import Key, OnlineRow, OnlineTable, WriteReport
 from twinlake.online.values import check_name
 
 _KEYS_PER_SELECT: Final = 512

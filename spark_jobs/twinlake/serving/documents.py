@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -15,19 +16,10 @@ from twinlake.serving.reading import Reading, ReadyService
 _SECOND_US = 1_000_000
 
 
-class Instants:
-    """Times as text; the same few stand in an answer again and again."""
-
-    def __init__(self) -> None:
-        self._written: dict[int | None, str | None] = {None: None}
-
-    def text(self, at_us: int | None) -> str | None:
-        """Write a time; None stays None."""
-        try:
-            return self._written[at_us]
-        except KeyError:
-            text = self._written[at_us] = format_instant(at_us)
-            return text
+@lru_cache(10_000)
+def _text(at_us: int | None) -> str | None:
+    """Write a time, and None as None; the same few stand in answers again and again."""
+    return None if at_us is None else format_instant(at_us)
 
 
 def features_document(
@@ -40,31 +32,29 @@ def features_document(
         moments: View name to as of when it was read.
         answers: Per entity, in the order asked for.
     """
-    instants = Instants()
     return {
         "service": ready.service.name,
-        "as_of": as_of_document(moments, instants),
+        "as_of": as_of_document(moments),
         "views": {name: ready.origins[name] for name in ready.names},
         "answers": [
-            {"key": answer.key, "request": answer.request, **vector_document(answer, instants)}
+            {"key": answer.key, "request": answer.request, **vector_document(answer)}
             if answer.request
-            else {"key": answer.key, **vector_document(answer, instants)}
+            else {"key": answer.key, **vector_document(answer)}
             for answer in answers
         ],
     }
 
 
-def as_of_document(moments: Mapping[str, Reading], instants: Instants) -> dict[str, Any]:
+def as_of_document(moments: Mapping[str, Reading]) -> dict[str, Any]:
     """Write down as of when views were read, and by which clock."""
     return {
-        view: {"at": instants.text(moment.at_us), "clock": moment.clock}
-        for view, moment in moments.items()
+        view: {"at": _text(moment.at_us), "clock": moment.clock} for view, moment in moments.items()
     }
 
 
-def vector_document(answer: Answer, instants: Instants) -> dict[str, Any]:
+def vector_document(answer: Answer) -> dict[str, Any]:
     """Write down one entity's features: values and statuses by feature, times by view."""
-    text, as_of = instants.text, answer.as_of
+    as_of = answer.as_of
     times = {}
     for view, event_us in answer.event_us.items():
         age_s = None
@@ -74,8 +64,8 @@ def vector_document(answer: Answer, instants: Instants) -> dict[str, Any]:
             at_us = max(m.at_us for m in as_of.values()) if moment is None else moment.at_us
             age_s = (at_us - event_us) / _SECOND_US
         times[view] = {
-            "event_timestamp": text(event_us),
-            "known_timestamp": text(answer.known_us[view]),
+            "event_timestamp": _text(event_us),
+            "known_timestamp": _text(answer.known_us[view]),
             "age_s": age_s,
         }
     told = {"values": answer.values, "statuses": answer.statuses, "times": times}

@@ -15,7 +15,6 @@ from twinlake.serving import sagemaker
 from twinlake.serving.bodies import Asked, parse_features, parse_prediction, read_body
 from twinlake.serving.desk import Answered, Desk
 from twinlake.serving.documents import (
-    Instants,
     as_of_document,
     encoded,
     features_document,
@@ -149,19 +148,18 @@ class Routes:
         done: Answered,
         made: Sequence[Forecast],
     ) -> bytes:
-        instants = Instants()
         predictions = []
         for answer, forecast in zip(done.answers, made, strict=True):
             one: dict[str, Any] = {"key": answer.key, **forecast.document()}
             if asked.features:
-                one |= vector_document(answer, instants)
+                one |= vector_document(answer)
             predictions.append(one)
         return encoded(
             {
                 "model": model.name,
                 "model_version": champion.version,
                 "threshold": model.threshold,
-                "as_of": as_of_document(done.moments, instants),
+                "as_of": as_of_document(done.moments),
                 "predictions": predictions,
             }
         )

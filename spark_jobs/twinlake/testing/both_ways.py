@@ -22,7 +22,8 @@ from twinlake.kernel.measures import Measured
 from twinlake.kernel.state import ID_BYTES, Provenance
 from twinlake.kernel.views import STATUSES, ViewShape
 from twinlake.online.reader import EXPIRED, NULL, OVERFLOW, PRESENT, Served, serve
-from twinlake.online.store import Key, OnlineRow, OnlineTable, RowCheck
+from twinlake.online.row_check import RowCheck
+from twinlake.online.store import Key, OnlineRow, OnlineTable
 from twinlake.testing.happened import Happened
 
 MISSING, NOT_YET_KNOWN = STATUSES[1], STATUSES[3]

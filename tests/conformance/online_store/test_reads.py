@@ -61,7 +61,9 @@ def test_tables_are_read_together_as_each_alone(store: OnlineStore) -> None:
         ([], [("a", 2, b"x")]),
         ([], []),
     ):
-        together = store.read_all([(METERS, home_keys), (PAIRS, others), (METERS, home_keys)])
+        asked = [(METERS, home_keys), (PAIRS, others), (METERS, home_keys)]
+        together = store.read_all(asked)
+        assert store.read_at_once(asked) in (None, together)
         alone = store.read(METERS, home_keys)
         assert together == [alone, store.read(PAIRS, others), alone]
         assert alone == [homes.get(home) for (home,) in home_keys]
@@ -76,6 +78,8 @@ def test_tables_are_read_together_as_each_alone(store: OnlineStore) -> None:
 def test_key_that_does_not_fit_is_refused(store: OnlineStore, key: tuple) -> None:
     with pytest.raises(InputError, match="key"):
         store.read(METERS, [("fine",), key])
+    with pytest.raises(InputError, match="key"):
+        store.read(METERS, [*((f"fine {n}",) for n in range(20)), key])
     with pytest.raises(InputError, match="key"):
         store.delete(METERS, [("fine",), key], 1)
     with pytest.raises(InputError, match="key"):

@@ -308,3 +308,22 @@ def test_large_write_is_many_transactions(path: Path) -> None:
     with SqliteStore(path) as store:
         store.write(METERS, rows(store))
     assert seen == [1001, 3001]
+
+
+def test_who_must_not_wait_is_told_so(path: Path) -> None:
+    asked = [(METERS, [("a",), ("b",)])]
+    with SqliteStore(path) as store:
+        assert store.read_at_once(asked) is None  # nothing was looked at yet
+        there = store.read_all(asked)
+        assert store.read_at_once(asked) == there == [[meter("a", 2000), None]]
+        other = sqlite3.connect(path, isolation_level=None)
+        # Readers wait for who has the whole file for itself.
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        for handle in (store._local.patient, store._local.hasty):
+            handle.connection.close()
+        store._local.__dict__.clear()
+        other.execute("BEGIN EXCLUSIVE")
+        assert store.read_at_once(asked) is None
+        other.execute("ROLLBACK")
+        other.close()
+        assert store.read_at_once(asked) == there
