@@ -111,7 +111,7 @@ class ReadyService:
             if row.keys() != wanted.keys():
                 raise self._other_names(row, list(wanted))
             keys.append(
-                {name: _key(name, row[name], kind) for name, kind in self.key_types.items()}
+                {name: typed_key(name, row[name], kind) for name, kind in self.key_types.items()}
             )
             requests.append(
                 {
@@ -131,8 +131,12 @@ class ReadyService:
         )
 
 
-def _key(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of any type)
-    """Give a part of a key its type; what nearly all keys are is told at a glance."""
+def typed_key(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of any type)
+    """Give a part of a key its type; what nearly all keys are is told at a glance.
+
+    Raises:
+        InputError: It is null, or does not say a value of that type.
+    """
     if type(value) is str and kind == "string":
         return value
     if type(value) is int and kind == "bigint" and -(1 << 63) <= value < 1 << 63:
