@@ -113,9 +113,11 @@ def parse_key(items: Sequence[str]) -> dict[str, str]:
     for item in items:
         name, separator, value = item.partition("=")
         if not separator:
-            raise click.UsageError(f"{item!r} is not KEY=VALUE", click.get_current_context())
+            raise click.UsageError(
+                f"{item!r} is not KEY=VALUE", click.get_current_context(silent=True)
+            )
         if name in parts:
-            raise click.UsageError(f"{name} is given twice", click.get_current_context())
+            raise click.UsageError(f"{name} is given twice", click.get_current_context(silent=True))
         parts[name] = value
     return parts
 

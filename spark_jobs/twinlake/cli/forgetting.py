@@ -85,7 +85,7 @@ def forgotten_text(done: Any) -> str:  # noqa: ANN401 (imported when used)
 
 
 def _tables_text(done: Any, head: str) -> str:  # noqa: ANN401 (imported when used)
-    rows = [(one.table, one.rows, one.files or "-") for one in done.tables]
+    rows = [(one.table, one.rows, one.files) for one in done.tables]
     return table(("table", head, "files"), rows) if rows else "nothing: the key is nowhere"
 
 
