@@ -22,7 +22,7 @@ def forget(context: Context, entity: str, key: tuple[str, ...], *, yes: bool) ->
     """Erase a key of ENTITY everywhere, for good, and keep it out if it comes again.
 
     Shows first where the key is and what cannot be reached; asks on a terminal, and wants --yes
-    elsewhere. Ends streams' work on its sources meanwhile: stop them first.
+    elsewhere. No stream may run on its sources meanwhile; one that was stopped goes on after it.
     """
     parts = parse_key(key)
     with context.open() as project:
