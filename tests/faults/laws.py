@@ -140,7 +140,7 @@ def check_whole(state: State) -> None:
     """Check what holds at any moment, also between a kill and the next run."""
     for landing in state.landings():
         judged = landing["accepted"] + landing["duplicate"] + landing["quarantined"]
-        assert landing["read"] == judged
+        assert landing["read"] == judged + landing["erased"]
     if not (state.folder / "lake" / "events" / "daily").exists():
         return
     rows = state.events()

@@ -20,7 +20,7 @@ from tests.faults.test_kills import allowed, check_again
 WRITES = {
     "events": ("landing.judged", "free some space"),
     "feature rows": ("publishing.begun", "free some space"),
-    "online rows": ("publishing.rows_counted", "free some space"),
+    "online rows": ("publishing.rows_counted", "check free space"),
     "a document": ("landing.counted", "free some space"),
 }
 

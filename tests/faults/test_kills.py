@@ -127,8 +127,10 @@ def allowed(lake: Lake, phase: str) -> list[Online]:
 
 def test_every_crash_point_is_reached_without_a_crash(lake: Lake) -> None:
     # Workers reach theirs in processes of their own; test_workers.py stops them there. Streams have
-    # test_stream_kills.py.
-    others = {n for n in crash_points.NAMES if n.startswith(("worker.", "streaming."))}
+    # test_stream_kills.py, and forgetting tests/spark/test_forgetting.py.
+    others = {
+        n for n in crash_points.NAMES if n.startswith(("worker.", "streaming.", "forgetting."))
+    }
     assert lake.reached == set(crash_points.NAMES) - others - {ELSEWHERE}
     for phase, name in CONTROL.items():
         check_complete(lake.state(name), counts=COUNTS[phase])

@@ -8,6 +8,7 @@ PRODUCT = "spark_jobs/twinlake"
 VIRTUAL = "tests/simulation"
 KERNEL = "tests/unit/kernel"
 KAFKA = "tests/faults/test_kafka_faults.py"
+FORGETTING = "tests/spark/test_forgetting.py"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ MUTANTS = (
     Mutant(
         "an interrupted publication is finished first",
         f"{PRODUCT}/flows/publishing.py",
-        "while (one := _finish_interrupted(project, view)) is not None:",
+        "while (one := finish_interrupted(project, view)) is not None:",
         "while (one := None) is not None:",
         (VIRTUAL,),
     ),
@@ -211,5 +212,26 @@ MUTANTS = (
         "project.landings(view.source.name).batches()",
         "project.landings(view.source.name).all()",
         ("tests/spark/test_maintaining.py",),
+    ),
+    Mutant(
+        "a row of a forgotten key is known by the gate",
+        f"{PRODUCT}/flows/project.py",
+        "        if not entries:\n            return None\n        from",
+        "        if entries:\n            return None\n        from",
+        (FORGETTING,),
+    ),
+    Mutant(
+        "what older versions say of a forgotten key goes, too",
+        f"{PRODUCT}/flows/forgetting.py",
+        "                erasing.purge(project.spark, place.path, told)\n",
+        "",
+        (FORGETTING,),
+    ),
+    Mutant(
+        "what a killed job found is purged by the next one",
+        f"{PRODUCT}/flows/forgetting.py",
+        "{name for entry in entries for name in entry.found}",
+        "{name for entry in entries[-1:] for name in entry.found}",
+        (FORGETTING,),
     ),
 )

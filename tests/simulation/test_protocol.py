@@ -137,6 +137,7 @@ def judged(sent: list[Sent], first: int, now_us: int, known: str) -> pa.Table:
             "_id_b": ~tid,
             "_counts": np.ones(count, np.bool_),
             landing.CLEAN: np.ones(count, np.bool_),
+            landing.FORGOTTEN: np.zeros(count, np.bool_),
             "_reasons": pa.nulls(count, pa.list_(pa.string())),
             rows.RAW: pa.nulls(count, pa.binary()),
             rows.ORIGIN: pa.array(["payments"] * count),

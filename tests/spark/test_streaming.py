@@ -475,7 +475,7 @@ def test_what_was_quarantined_is_let_in_after_a_fix(bench: Bench, module_bench: 
     assert done["refused"] == 1
     assert done["read"] == first.quarantined - 1
     assert pushing.replay(bench.open(), "payments") == {
-        "read": 0, "accepted": 0, "duplicate": 0, "quarantined": 0, "refused": 1
+        "read": 0, "accepted": 0, "duplicate": 0, "quarantined": 0, "erased": 0, "refused": 1
     }  # fmt: skip
     assert len(bench.events("payments")) == first.read + done["read"]
     stream(bench, *VIEWS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from twinlake.cli.context import Context, json_option, pass_context
+from twinlake.cli.context import Context, json_option, parse_key, pass_context
 from twinlake.cli.layout import table
 
 MAX_SHOWN = 10
@@ -28,14 +28,7 @@ def get(context: Context, service: str, key: tuple[str, ...], as_of: str | None)
     from twinlake.definitions.times import format_instant
     from twinlake.flows import reading
 
-    parts = {}
-    for item in key:
-        name, separator, value = item.partition("=")
-        if not separator:
-            raise click.UsageError(f"{item!r} is not KEY=VALUE", click.get_current_context())
-        if name in parts:
-            raise click.UsageError(f"{name} is given twice", click.get_current_context())
-        parts[name] = value
+    parts = parse_key(key)
     with context.open() as project:
         answer = reading.read_service(project, service, [parts], as_of)[0]
     rows = [

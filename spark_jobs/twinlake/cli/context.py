@@ -103,6 +103,25 @@ def parse_sources(values: Sequence[str]) -> dict[str, Path]:
     return sources
 
 
+def parse_key(items: Sequence[str]) -> dict[str, str]:
+    """Read ``KEY=VALUE`` arguments.
+
+    Raises:
+        click.UsageError: One is of another form, or a name is there twice.
+    """
+    parts = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise click.UsageError(
+                f"{item!r} is not KEY=VALUE", click.get_current_context(silent=True)
+            )
+        if name in parts:
+            raise click.UsageError(f"{name} is given twice", click.get_current_context(silent=True))
+        parts[name] = value
+    return parts
+
+
 def is_debugging() -> bool:
     """Tell whether the user wants to see tracebacks."""
     return os.environ.get("TWINLAKE_DEBUG", "") not in {"", "0"}

@@ -129,6 +129,7 @@ def _materialized_text(document: dict[str, Any]) -> str:
             item["accepted"],
             item["duplicate"],
             item["quarantined"],
+            item["erased"],
         )
         for name, item in document["sources"].items()
         if item is not None
@@ -146,7 +147,7 @@ def _materialized_text(document: dict[str, Any]) -> str:
     ]
     parts = []
     if landed:
-        heads = ("source", "version", "read", "accepted", "duplicate", "quarantined")
+        heads = ("source", "version", "read", "accepted", "duplicate", "quarantined", "erased")
         parts.append(table(heads, landed))
     if published:
         heads5 = ("view", "event times", "feature rows", "table version", "online rows")

@@ -21,6 +21,7 @@ from twinlake.cli import (
     assertions,
     checks,
     definitions,
+    forgetting,
     jobs,
     lineage,
     maintenance,
@@ -84,6 +85,7 @@ for _command in (
     *serving.COMMANDS,
     *maintenance.COMMANDS,
     *lineage.COMMANDS,
+    *forgetting.COMMANDS,
 ):
     twinlake.add_command(_command)
 

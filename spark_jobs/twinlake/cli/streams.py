@@ -180,7 +180,8 @@ def _seconds(option: str, duration: str | None) -> float | None:
 
 def batch_text(source: str, progress: Any) -> str:  # noqa: ANN401 (imported when used)
     """Say in one line how a stream is doing."""
-    counts = [(name, getattr(progress, name)) for name in ("duplicate", "quarantined", "late")]
+    told = ("duplicate", "quarantined", "erased", "late")
+    counts = [(name, getattr(progress, name)) for name in told]
     parts = [f"{source}: {progress.accepted:,} accepted in {progress.batches:,} batches"]
     parts += [f"{count:,} {name}" for name, count in counts if count]
     spent = " ".join(f"{part} {seconds:.2f}" for part, seconds in progress.batch_s.items())
@@ -198,7 +199,7 @@ def streamed_document(done: Mapping[str, Any]) -> dict[str, Any]:
 
 def streamed_text(done: Mapping[str, Any]) -> str:
     """Lay out what streams did."""
-    heads = ("source", "batches", "read", "accepted", "duplicate", "quarantined")
+    heads = ("source", "batches", "read", "accepted", "duplicate", "quarantined", "erased")
     rows = [(name, *(getattr(one, head) for head in heads[1:])) for name, one in done.items()]
     parts = [table(heads, rows)]
     views = [
@@ -288,7 +289,7 @@ def replay(context: Context, source: str) -> None:
 
 
 def _counted(source: str, done: dict[str, Any]) -> str:
-    heads = ("source", "read", "accepted", "duplicate", "quarantined")
+    heads = ("source", "read", "accepted", "duplicate", "quarantined", "erased")
     return table(heads, [(source, *(done[head] for head in heads[1:]))])
 
 

@@ -107,9 +107,13 @@ def show(context: Context, name: str) -> None:
         receipt = catalogue.require_receipt(project, name)
         found = catalogue.find_definition(project, receipt)
         place = project.places.training_set(name)
+        erased = catalogue.erasure_text(project, name)
     number = None if found is None else found[1]
     document = receipt_document(receipt) | {"definition_number": number, "path": str(place)}
-    context.answer(receipt_text(receipt, number, place), document)
+    text = receipt_text(receipt, number, place)
+    if erased is not None:
+        text += f"\n\nnot as it was built any more: {erased}"
+    context.answer(text, document | {"erased": erased})
 
 
 def receipt_text(receipt: Any, number: int | None, place: Path) -> str:  # noqa: ANN401 (imported when used)
@@ -159,7 +163,8 @@ def rebuild(context: Context, name: str, out: Path | None) -> int:
 
     Everything the receipt names is looked for: the definition as it was applied then, the functions
     of features.py, the events up to its sequences, the spine. The answer is same; or differs or
-    gone, with what it is that does, and exit 1. The original is only read.
+    gone, with what it is that does, and exit 1; or erased, also with exit 1, where a key was
+    forgotten that it held. The original is only read.
     """
     from twinlake.flows import catalogue
 

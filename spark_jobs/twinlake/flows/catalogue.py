@@ -20,6 +20,7 @@ from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError, StateError
 from twinlake.flows.project import Project, view_table
 from twinlake.models.receipts import Receipt
+from twinlake.registry.erasures import erasure
 from twinlake.registry.identity import state_id
 from twinlake.registry.state import Landing
 
@@ -158,6 +159,17 @@ def require_receipt(project: Project, name: str) -> Receipt:
     return read_receipt(project, file)
 
 
+def erasure_text(project: Project, name: str) -> str | None:
+    """Say what was erased from a training set since it was built; None for nothing."""
+    found = erasure(project.places.receipts, name)
+    if found is None:
+        return None
+    told = f"{found.rows:,} rows of forgotten keys were erased from it"
+    if found.of_inputs:
+        told += ", and events that features of others were aggregated from"
+    return f"{told}, the last time at {format_instant(found.last_us)}"
+
+
 def find_definition(project: Project, receipt: Receipt) -> tuple[FeatureService, int] | None:
     """Find the service of a receipt among all that was ever applied, and the number of that."""
     for applied in project.registry.history():
@@ -179,6 +191,7 @@ def _landing_line(landing: Landing) -> dict[str, Any]:
         "accepted": landing.accepted,
         "duplicate": landing.duplicate,
         "quarantined": landing.quarantined,
+        "erased": landing.erased,
         "newest event": format_instant(landing.newest_event_us),
         "landed": format_instant(landing.landed_us),
     }
@@ -195,6 +208,7 @@ def _source_line(project: Project, name: str) -> dict[str, Any]:
         "accepted": sum(landing.accepted for landing in landings),
         "duplicate": sum(landing.duplicate for landing in landings),
         "quarantined": sum(landing.quarantined for landing in landings),
+        "erased": sum(landing.erased for landing in landings),
         "newest": format_instant(project.landings(name).newest_event_us()),
     }
 

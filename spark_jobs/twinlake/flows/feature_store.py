@@ -131,7 +131,7 @@ class FeatureStore:
             rows: Its columns by name; what is left out is null.
 
         Returns:
-            ``read``, ``accepted``, ``duplicate`` and ``quarantined``.
+            ``read``, ``accepted``, ``duplicate``, ``quarantined`` and ``erased``.
 
         Raises:
             InputError: A column that the source does not have, or of another type.

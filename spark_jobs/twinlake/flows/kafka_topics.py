@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from twinlake.definitions.times import format_duration
 from twinlake.errors import EnvironmentFailure, StateError
 
 Result = TypeVar("Result")
@@ -98,6 +99,22 @@ class Topics:
             request_timeout=_ANSWER_S,
         )
         return {place.partition: self._ask(told.result).offset for place, told in asked.items()}
+
+    def retention(self, name: str) -> str:
+        """Say how long a topic keeps records.
+
+        Raises:
+            EnvironmentFailure: No server answers.
+        """
+        from confluent_kafka.admin import ConfigResource, ResourceType
+
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        asked = self._admin().describe_configs([resource], request_timeout=_ANSWER_S)
+        told = self._ask(asked[resource].result)
+        policy, kept_ms = told["cleanup.policy"].value, int(told["retention.ms"].value)
+        if "delete" not in policy or kept_ms < 0:
+            return f"it keeps records for ever (cleanup.policy {policy}, retention.ms {kept_ms})"
+        return f"it keeps a record for {format_duration(kept_ms * 1_000)} after it was written"
 
     def ensure(self, name: str) -> None:
         """Make a topic where it is not there.

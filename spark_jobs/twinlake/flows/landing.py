@@ -223,6 +223,7 @@ def _batch(
         through_us=through_us,
         landed_us=project.now_us(),
         key_columns=project.key_columns(source),
+        forgotten=project.forgotten(source),
     )
 
 
@@ -267,6 +268,7 @@ def _finish(project: Project, source: Source, intent: Landing) -> Landing:
         accepted=counted.accepted if counted else 0,
         duplicate=counted.duplicate if counted else 0,
         quarantined=counted.quarantined if counted else 0,
+        erased=counted.erased if counted else 0,
         newest_event_us=counted.newest_event_us if counted else None,
         landed_us=time_us or tables.last_commit(project.spark, path).time_us,
     )

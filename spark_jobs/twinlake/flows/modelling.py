@@ -10,6 +10,7 @@ import pyarrow as pa
 from twinlake.definitions.services import Model
 from twinlake.definitions.times import parse_instant_us, to_datetime
 from twinlake.errors import InputError, StateError
+from twinlake.flows.catalogue import erasure_text
 from twinlake.flows.project import Project
 from twinlake.flows.training_sets import TrainingSet, find_receipt, names
 from twinlake.lake import tables, training_tables
@@ -173,9 +174,11 @@ def _read(project: Project, training_set: TrainingSet, recipe: TrainingRecipe) -
     total = combine(parts)
     content = digest(total, receipt.columns)
     if content != receipt.content:
+        erased = erasure_text(project, training_set.name)
         raise StateError(
             f"training set {training_set.name} is not what its receipt says: {total.rows:,} rows "
-            f"with content {content}, {receipt.rows:,} with {receipt.content} were built",
+            f"with content {content}, {receipt.rows:,} with {receipt.content} were built"
+            + ("" if erased is None else f"; {erased}"),
             hint=hint,
         )
     return pa.Table.from_batches(taken, pa.schema([batches.schema.field(n) for n in wanted]))

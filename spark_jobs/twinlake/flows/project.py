@@ -25,6 +25,7 @@ from twinlake.lake.failures import meaning
 from twinlake.online.opening import has_online_store, online_table, open_store, view_table
 from twinlake.online.store import OnlineStore
 from twinlake.registry.inputs import InputFile, format_at, has_files, list_files, other_files
+from twinlake.registry.ledger import Ledger, holds
 from twinlake.registry.places import Places
 from twinlake.registry.state import (
     Applied,
@@ -37,6 +38,7 @@ from twinlake.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from twinlake.lake.forgotten import Forgotten
     from twinlake.lake.progress import Progress
 
 # Flows know how tables are named and stores opened by this place, too.
@@ -155,6 +157,26 @@ class Project:
         views = self.applied().definitions.views.values()
         keys = [key for v in views if v.source.name == source.name for key in v.entity.join_keys]
         return list(dict.fromkeys(keys))
+
+    def forgotten(self, source: Source) -> Forgotten | None:
+        """Give the forgotten keys that rows of a source may belong to; None where there are none.
+
+        Raises:
+            StateError: Keys were forgotten that cannot be known again.
+        """
+        ledger = Ledger(self.settings.state)
+        views = self.applied().definitions.views.values()
+        entities = [view.entity for view in views if view.source.name == source.name]
+        entries = tuple(
+            entry
+            for entry in ledger.entries()
+            if any(holds(entity, entry.entity, entry.keys) for entity in entities)
+        )
+        if not entries:
+            return None
+        from twinlake.lake.forgotten import Forgotten
+
+        return Forgotten(ledger.salt, entries)
 
     def landings(self, source: str) -> Landings:
         """What was landed of a source."""

@@ -83,7 +83,7 @@ def catch_up(project: Project, view: FeatureView, wanted: Pair) -> Publication |
     if find_due(project, view, wanted) is None:
         return None
     finished = None
-    while (one := _finish_interrupted(project, view)) is not None:
+    while (one := finish_interrupted(project, view)) is not None:
         finished = one
     due = find_due(project, view, wanted)
     if due is None:
@@ -147,7 +147,7 @@ def _publish(project: Project, view: FeatureView, due: Due, wanted: Pair) -> Pub
     return done
 
 
-def _finish_interrupted(project: Project, view: FeatureView) -> Publication | None:
+def finish_interrupted(project: Project, view: FeatureView) -> Publication | None:
     """Finish a publication whose rows were committed but that was not written down.
 
     It is finished as it was begun, at its own version: its number is spent, and what came since is

@@ -35,7 +35,7 @@ def push(
         rows: Its columns by name; what is left out is null.
 
     Returns:
-        ``read``, ``accepted``, ``duplicate`` and ``quarantined``.
+        ``read``, ``accepted``, ``duplicate``, ``quarantined`` and ``erased``.
 
     Raises:
         InputError: There is no such source, or a column that it does not have or of another type.
@@ -79,7 +79,8 @@ def replay(project: Project, source_name: str) -> Mapping[str, Any]:
     """Land the quarantined rows of a source that pass its gate now.
 
     Returns:
-        ``read``, ``accepted``, ``duplicate``, ``quarantined``, and ``refused``: rows that are left.
+        ``read``, ``accepted``, ``duplicate``, ``quarantined``, ``erased``, and
+        ``refused``: rows that are left.
     """
     source = _source(project, source_name)
     inbox = Inbox(project.settings.state, source.name)

@@ -27,7 +27,7 @@ from twinlake.version import code_version
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-SAME, DIFFERS, GONE = "same", "differs", "gone"
+SAME, DIFFERS, GONE, ERASED = "same", "differs", "gone", "erased"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Finding:
     Attributes:
         what: Which: ``spine``, ``events SOURCE``, ``definition``, ``on-demand view NAME``,
             ``stored training set`` or ``rebuilt training set``.
-        verdict: ``gone``: it is not there any more; ``differs``: another one is in its place.
+        verdict: ``gone``: it is not there any more; ``differs``: another one is in its place;
+            ``erased``: a key was forgotten that it held.
         told: What was found, and what the receipt says.
         cells: By column, how many cells of the rebuilt training set differ from the stored one.
     """
@@ -72,9 +73,9 @@ class Rebuilt:
 
     @property
     def verdict(self) -> str:
-        """``same``, or the worse of what was found: ``gone`` before ``differs``."""
+        """``same``, or the worst of what was found: ``erased``, ``gone``, ``differs``."""
         found = {finding.verdict for finding in self.findings}
-        return next((verdict for verdict in (GONE, DIFFERS) if verdict in found), SAME)
+        return next((verdict for verdict in (ERASED, GONE, DIFFERS) if verdict in found), SAME)
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ def rebuild(project: Project, name: str, out: Path | None = None) -> Rebuilt:
         raise InputError(f"{out} is there already", hint="choose another --out")
     found = catalogue.find_definition(project, receipt)
     service, number = (None, None) if found is None else found
+    if (erased := catalogue.erasure_text(project, name)) is not None:
+        findings = [Finding("training set", ERASED, erased)]
+        return Rebuilt(receipt, findings, number, None, None, {}, code_version())
     inputs, findings = _look_for(project, receipt, service)
     stored, of_stored = _stored(project, receipt)
     findings += of_stored

@@ -53,7 +53,7 @@ class Progress:
 
     Attributes:
         batches: Batches that held rows.
-        read, accepted, duplicate, quarantined: Rows by verdict.
+        read, accepted, duplicate, quarantined, erased: Rows by verdict.
         feature_rows, online_rows: By view.
         slow_batches: Publications that were computed from the lake.
         scored: By model.
@@ -76,6 +76,7 @@ class Progress:
     accepted: int = 0
     duplicate: int = 0
     quarantined: int = 0
+    erased: int = 0
     feature_rows: dict[str, int] = field(default_factory=dict)
     online_rows: dict[str, int] = field(default_factory=dict)
     slow_batches: int = 0
@@ -228,7 +229,8 @@ class SourceLander:
 
     def judging(self, rows: DataFrame) -> DataFrame:
         """Judge rows as far as Spark does it: what ``take`` takes, of a batch or a stream."""
-        return stream_batches.judging(rows, self.source, self.all_views)
+        forgotten = self.project.forgotten(self.source)
+        return stream_batches.judging(rows, self.source, self.all_views, forgotten)
 
     def take(
         self,
@@ -309,6 +311,7 @@ class SourceLander:
         told.accepted += landing.accepted
         told.duplicate += landing.duplicate
         told.quarantined += landing.quarantined
+        told.erased += landing.erased
         if landing.data_clock_us is not None:
             self._clock_us = max(landing.data_clock_us, self._clock_us or landing.data_clock_us)
 

@@ -124,7 +124,7 @@ class StreamMetrics(Collector):
             "twinlake_predictions", "Predictions", labels=["model", "verdict"]
         )
         for source, told in self._progress.items():
-            for verdict in ("accepted", "duplicate", "quarantined"):
+            for verdict in ("accepted", "duplicate", "quarantined", "erased"):
                 rows.add_metric([source, verdict], getattr(told, verdict))
             late.add_metric([source], told.late)
             below.add_metric([source], told.below_horizon)

@@ -86,5 +86,5 @@ def replay(lander: SourceLander, name: str) -> dict[str, Any]:
 
 
 def _counts(landed: Any) -> dict[str, Any]:  # noqa: ANN401 (a Landing, or the counts in a commit)
-    names = ("read", "accepted", "duplicate", "quarantined")
+    names = ("read", "accepted", "duplicate", "quarantined", "erased")
     return {name: 0 if landed is None else getattr(landed, name) for name in names}

@@ -17,7 +17,7 @@ from twinlake.definitions.services import FeatureService
 from twinlake.definitions.times import format_instant, to_datetime
 from twinlake.errors import InputError, StateError
 from twinlake.flows import on_demand
-from twinlake.flows.catalogue import read_receipt, receipts
+from twinlake.flows.catalogue import erasure_text, read_receipt, receipts
 from twinlake.flows.landing import require_whole
 from twinlake.flows.project import Project
 from twinlake.kernel.on_demand import Computation
@@ -25,6 +25,7 @@ from twinlake.lake import events, feature_rows, point_in_time, spines, tables, t
 from twinlake.lake.on_demand import add_on_demand
 from twinlake.models.content import PartialHash, combine, digest, partial_hash
 from twinlake.models.receipts import RECEIPT_TAG, Receipt, SpinePin, TablePin
+from twinlake.registry.erasures import drop_erasure
 from twinlake.registry.identity import ensure_state_id
 from twinlake.version import code_version
 
@@ -86,6 +87,8 @@ def build(project: Project, service_name: str, spine_path: Path) -> TrainingSet:
             project.tell(f"building training set {name}: {spine_pin.rows:,} rows")
             joining = Joining(service, functions, tuple(pins))
             receipt = _build(project, joining, spine, name, spine_pin)
+    if (erased := erasure_text(project, name)) is not None:
+        project.tell(f"training set {name} is not as it was built any more: {erased}")
     _tell_of_strangers(project, service, receipt, spine)
     version = tables.newest_version(project.spark, path)
     return TrainingSet(name, path, version, tables.table_id(project.spark, path), receipt, built)
@@ -242,6 +245,7 @@ def _build(
     tables.set_property(project.spark, path, RECEIPT_TAG, receipt.digest())
     reached("training_set.table_marked")
     project.places.receipts.mkdir(parents=True, exist_ok=True)
+    drop_erasure(project.places.receipts, name)
     file = project.places.receipts / f"{name}.json"
     part = file.with_suffix(".part")
     part.write_text(receipt.to_json(), encoding="utf-8")

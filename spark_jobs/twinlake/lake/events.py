@@ -4,7 +4,9 @@ Columns, those of twinlake itself first; partitioned by ``_verdict``:
 
     _event_timestamp  timestamp      when it happened; null where that could not be read
     _known_timestamp  timestamp      when it became known
-    _verdict          string         accepted, duplicate or quarantined
+    _verdict          string         accepted, duplicate, quarantined or erased; of an
+                                     erased row only its place is kept: its sequence, its
+                                     batch, and of a record topic, partition and offset
     _version, _row    bigint         the row's ingest sequence: the version that its batch was
                                      written as, and a number unique in it; no later commit
                                      undercuts it
@@ -20,7 +22,9 @@ Columns, those of twinlake itself first; partitioned by ``_verdict``:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
@@ -28,10 +32,13 @@ from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own 
 from twinlake.definitions.resolution import derived_columns, raw_columns
 from twinlake.definitions.sources import Source
 from twinlake.definitions.types import Field
+from twinlake.definitions.views import FeatureView
 from twinlake.lake import tables
 from twinlake.lake.rows import without_negative_zero
 
 ACCEPTED, DUPLICATE, QUARANTINED = "accepted", "duplicate", "quarantined"
+# Of a row whose key was forgotten only its place is kept.
+ERASED = "erased"
 SYSTEM_COLUMNS = (
     Field("_event_timestamp", "timestamp"),
     Field("_known_timestamp", "timestamp"),
@@ -48,8 +55,25 @@ SYSTEM_COLUMNS = (
     Field("_offset", "bigint"),
     Field("_replay_of", "string"),
 )
+# What is kept of an erased row beside the topic that it came from.
+PLACE = ("_version", "_row", "_batch", "_partition", "_offset")
 # What orders the rows of a key: law 2, newest last.
 ORDER = ("_event_timestamp", "_known_timestamp", "_hash_a", "_hash_b")
+
+
+def without_forgotten(columns: Iterable[str], is_forgotten: Column) -> dict[str, Column]:
+    """Give columns of rows that are landed, with nothing but the place of forgotten ones."""
+    made = {}
+    for name in columns:
+        cell = F.col(tables.quoted(name))
+        if name == "_origin":  # a file may be named after whom it is about; a topic is not
+            is_kept = ~is_forgotten | F.col("_partition").isNotNull()
+            made[name] = F.when(is_kept, cell)
+        elif name == "_verdict":
+            made[name] = F.when(is_forgotten, F.lit(ERASED)).otherwise(cell)
+        elif name not in PLACE:
+            made[name] = F.when(~is_forgotten, cell)
+    return made
 
 
 def columns(source: Source) -> tuple[Field, ...]:
@@ -119,6 +143,22 @@ def accepted(
         frame = frame.where(F.col("_version") <= version)
     frame = derive(frame, source)
     return frame if source.where is None else frame.where(F.expr(source.where))
+
+
+def distinct_keys(
+    spark: SparkSession, path: Path, view: FeatureView, rows: Column
+) -> list[tuple[Any, ...]]:
+    """Give the different keys of a view among some accepted rows of its source's events table."""
+    chosen = tables.read(spark, path).where((F.col("_verdict") == ACCEPTED) & rows)
+    listed = derive(chosen, view.source).select(*map(tables.quoted, view.entity.join_keys))
+    return [tuple(row) for row in listed.dropna().distinct().collect()]
+
+
+def first_version(spark: SparkSession, path: Path, rows: Column) -> int | None:
+    """Give the oldest ingest version among some accepted rows; None where there are none."""
+    chosen = tables.read(spark, path).where((F.col("_verdict") == ACCEPTED) & rows)
+    found = chosen.agg(F.min("_version").alias("version")).first()
+    return None if found is None else found.version
 
 
 def first_us(spark: SparkSession, path: Path, source: Source) -> int | None:

@@ -25,6 +25,8 @@ from twinlake.definitions.resolution import all_columns, raw_columns
 from twinlake.definitions.sources import KNOWN_AT_ARRIVAL, KNOWN_AT_EVENT, Source
 from twinlake.definitions.times import MAX_US, parse_duration_us
 from twinlake.lake import arrays, events, gate, rows, tables
+from twinlake.lake.forgotten import Forgotten
+from twinlake.lake.streams import VALUE as RECORD
 
 # The condition on a judged row under which it passes the gate.
 PASSES = "_reasons IS NULL"
@@ -33,6 +35,8 @@ PASSES = "_reasons IS NULL"
 _EARLIEST_US = -2_208_988_800_000_000  # 1900-01-01
 # Whether a row breaks no rule. Asked alone, it is a fraction of the work of naming what is broken.
 CLEAN = "_is_clean"
+# Whether its key was forgotten: nothing of it is kept but its place.
+FORGOTTEN = "_is_forgotten"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Batch:
         through_us: Rows up to this event timestamp take part, it included.
         landed_us: When the landing began; what "ahead of time" is measured by.
         key_columns: Join keys of the views on the source; a row without them is of no use.
+        forgotten: The forgotten keys that its rows may belong to.
     """
 
     name: str
@@ -69,6 +74,7 @@ class Batch:
     through_us: int
     landed_us: int
     key_columns: Sequence[str]
+    forgotten: Forgotten | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,12 @@ class Verdicts:
     duplicate: int
     quarantined: int
     newest_event_us: int | None
+    erased: int = 0
 
     @property
     def read(self) -> int:
         """Rows read: the sum of all verdicts."""
-        return self.accepted + self.duplicate + self.quarantined
+        return self.accepted + self.duplicate + self.quarantined + self.erased
 
 
 def land(spark: SparkSession, path: Path, source: Source, batch: Batch) -> None:
@@ -98,9 +105,12 @@ def land(spark: SparkSession, path: Path, source: Source, batch: Batch) -> None:
         "_replay_of": F.lit(None).cast("string"),
     }
     reached("landing.judged")
-    ordered = [tables.quoted(column.name) for column in events.columns(source)]
+    names = [column.name for column in events.columns(source)]
+    frame = frame.withColumns(system)
+    if batch.forgotten is not None:
+        frame = frame.withColumns(events.without_forgotten(names, F.col(FORGOTTEN)))
     tables.append(
-        frame.withColumns(system).select(*ordered),
+        frame.select(*map(tables.quoted, names)),
         path,
         writer=writer(source),
         number=batch.version,
@@ -128,14 +138,19 @@ def writer(source: Source) -> str:
 
 def judge(spark: SparkSession, source: Source, batch: Batch) -> DataFrame:
     """Read a batch with derived columns, and the reasons for which rows do not pass the gate."""
-    return judge_rows(_incoming(spark, source, batch), source, batch.key_columns, batch.landed_us)
+    incoming = _incoming(spark, source, batch)
+    return judge_rows(incoming, source, batch.key_columns, batch.landed_us, batch.forgotten)
 
 
 def landed_rows(
     spark: SparkSession, path: Path, source: Source, after_version: int, version: int
 ) -> DataFrame:
-    """Read what was landed after an ingest version, up to another one, whatever the verdicts."""
+    """Read what was landed after an ingest version, up to another one, whatever the verdicts.
+
+    Of erased rows there is nothing to read.
+    """
     landed = tables.read(spark, path).where(F.col("_version") > after_version)
+    landed = landed.where(F.col("_verdict") != events.ERASED)
     return events.derive(landed.where(F.col("_version") <= version), source)
 
 
@@ -157,6 +172,7 @@ def verdicts(spark: SparkSession, path: Path, version: int) -> Verdicts | None:
         count.get(events.DUPLICATE, 0),
         count.get(events.QUARANTINED, 0),
         newest.get(events.ACCEPTED),
+        count.get(events.ERASED, 0),
     )
 
 
@@ -192,6 +208,7 @@ def judge_rows(
     source: Source,
     key_columns: Sequence[str],
     landed_us: int | None,
+    forgotten: Forgotten | None = None,
 ) -> DataFrame:
     """Add known time, hashes, whether a row is clean and the reasons for which it is not.
 
@@ -200,6 +217,7 @@ def judge_rows(
         source: Their source.
         key_columns: Join keys of the views on the source; a row without them is of no use.
         landed_us: What "ahead of time" is measured by; None: it is asked elsewhere.
+        forgotten: The forgotten keys that they may belong to; such a row is never clean.
     """
     hash_a, hash_b = events.row_hash(list(raw_columns(source)))
     needed = dict.fromkeys([*source.event_id_columns, *key_columns])
@@ -218,10 +236,15 @@ def judge_rows(
     frame = frame.withColumn("_known_timestamp", _known(source))
     frame = frame.withColumns({"_hash_a": hash_a, "_hash_b": hash_b})
     unreadable = F.col(rows.UNREADABLE)
+    is_forgotten = F.lit(False)
+    if forgotten is not None:
+        raw = F.col(rows.RAW if rows.RAW in frame.columns else RECORD)
+        is_forgotten = forgotten.rows(source, unreadable, raw)
+    frame = frame.withColumn(FORGOTTEN, is_forgotten)
     # A row that could not be read says why; what else its nulls break would only distract.
     frame = frame.withColumns(
         {
-            CLEAN: unreadable.isNull() & gate.passes_all(rules),
+            CLEAN: unreadable.isNull() & ~F.col(FORGOTTEN) & gate.passes_all(rules),
             "_reasons": F.coalesce(unreadable, gate.reasons(rules)),
         }
     )

@@ -37,6 +37,7 @@ from twinlake.lake import (
     tables,
 )
 from twinlake.lake.claims import CONFLICT, DUPLICATE, ClaimIndex, Claims, Owners, settle
+from twinlake.lake.forgotten import Forgotten
 from twinlake.lake.stream_memory import COUNTS
 
 _ID_A, _ID_B, _READ = "_id_a", "_id_b", "_is_read"
@@ -50,6 +51,7 @@ class Counts:
 
     Attributes:
         newest_event_us: The newest accepted event, if there is one.
+        erased: Those of forgotten keys.
     """
 
     read: int
@@ -57,24 +59,38 @@ class Counts:
     duplicate: int
     quarantined: int
     newest_event_us: int | None
+    erased: int = 0
 
 
-def judging(frame: DataFrame, source: Source, views: Sequence[FeatureView]) -> DataFrame:
+def judging(
+    frame: DataFrame,
+    source: Source,
+    views: Sequence[FeatureView],
+    forgotten: Forgotten | None = None,
+) -> DataFrame:
     """Judge rows by the gate, but for what depends on the present.
 
     Args:
         frame: What ``streams.parsed`` or ``streams.typed_rows`` gave, of a batch or a stream.
         source: Its source.
         views: The views on the source; a row without their keys is of no use.
+        forgotten: The forgotten keys that they may belong to.
     """
     frame = events.derive(frame, source)
     frame = frame.withColumn("_event_timestamp", F.col(tables.quoted(source.event_timestamp)))
     frame = frame.withColumn(_READ, F.col(rows.UNREADABLE).isNull())
-    ready = landing.judge_rows(frame, source, stream_memory.keys_of(views), None)
+    keys = stream_memory.keys_of(views)
+    ready = landing.judge_rows(frame, source, keys, None, forgotten)
     where = F.lit(True) if source.where is None else F.expr(source.where)
     id_a, id_b = stream_memory.identity(source)
     counted = F.coalesce(where, F.lit(False))
-    return ready.withColumns({COUNTS: counted, _ID_A: id_a, _ID_B: id_b})
+    ready = ready.withColumns({COUNTS: counted, _ID_A: id_a, _ID_B: id_b})
+    if forgotten is None:
+        return ready
+    # What says whose it is does not even come to the driver.
+    kept = {COUNTS, _READ, landing.CLEAN, landing.FORGOTTEN}
+    named = [name for name in ready.columns if name not in kept]
+    return ready.withColumns(events.without_forgotten(named, F.col(landing.FORGOTTEN)))
 
 
 def judged(frame: DataFrame, source: Source, now_us: int) -> pa.Table:
@@ -104,6 +120,8 @@ def judged(frame: DataFrame, source: Source, now_us: int) -> pa.Table:
         batch = _with_reason(batch, ahead, landing.ahead_reason(source))
     if source.known == KNOWN_AT_ARRIVAL:
         arrived = arrays.instants(np.full(batch.num_rows, now_us, np.int64))
+        nobody = pa.scalar(None, arrived.type)
+        arrived = pc.if_else(batch.column(landing.FORGOTTEN), nobody, arrived)
         batch = _with(batch, "_known_timestamp", arrived)
     place = pa.array(np.arange(batch.num_rows, dtype=np.int64))
     batch = _with(batch, rows.OFFSET, pc.coalesce(batch.column(rows.OFFSET), place))
@@ -148,11 +166,12 @@ def settled(
     verdict = settle(asked, owners, _order(chosen, asked))
     index.add(asked.take(verdict == 0))
     codes = np.full(batch.num_rows, 2, np.int8)
+    codes[_flags(batch, landing.FORGOTTEN)] = 3
     codes[clean] = np.where(verdict == DUPLICATE, 1, np.where(verdict == CONFLICT, 2, 0))
-    names = pa.array([events.ACCEPTED, events.DUPLICATE, events.QUARANTINED])
+    names = [events.ACCEPTED, events.DUPLICATE, events.QUARANTINED, events.ERASED]
     if (verdict == CONFLICT).any():
         batch = _with_reason(batch, clean[verdict == CONFLICT], landing.conflict_reason(source))
-    return batch.append_column("_verdict", names.take(pa.array(codes)))
+    return batch.append_column("_verdict", pa.array(names).take(pa.array(codes)))
 
 
 def _flags(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
@@ -211,6 +230,7 @@ def counts(batch: pa.Table) -> Counts:
         found.get(events.DUPLICATE, 0),
         found.get(events.QUARANTINED, 0),
         newest,
+        found.get(events.ERASED, 0),
     )
 
 

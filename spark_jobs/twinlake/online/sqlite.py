@@ -127,10 +127,10 @@ class SqliteStore:
         return self._apply(plan, _cells_of_tombstones(plan, keys, write_us))
 
     def purge(self, table: OnlineTable, keys: Iterable[Key]) -> None:
-        """Remove rows and tombstones, and overwrite their bytes.
+        """Remove rows and tombstones, and every byte of them and of what they replaced.
 
-        Bytes of *earlier* versions of a row, which upserts replaced, may stay on unused pages until
-        the file is vacuumed.
+        Upserts leave bytes of earlier versions on pages that nothing uses, so the whole file is
+        written anew: it takes as long as copying it, and as much space once more meanwhile.
 
         Raises:
             EnvironmentFailure: Also when a reader kept the log from being emptied in time; the
@@ -142,6 +142,7 @@ class SqliteStore:
             connection.execute("PRAGMA secure_delete = ON")
             try:
                 in_transaction(connection, plan.sql.purge, cells)
+                connection.execute("VACUUM")
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             finally:
                 connection.execute("PRAGMA secure_delete = OFF")

@@ -1,6 +1,7 @@
 """Where a project's state lies: one folder, the same layout for every project.
 
 STATE/registry landings publications receipts locks   JSON documents
+STATE/ledger                                          hashes of forgotten keys, see ledger.py
 STATE/lake/events/SOURCE                              events tables
 STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
 STATE/lake/training_sets/SERVICE__ID                  training sets

@@ -101,7 +101,8 @@ class Landing:
         batch: What identifies the batch, for the commit's metadata and its rows.
         files: The files read, by key.
         through_us: Rows were read up to this event timestamp, it included.
-        read, accepted, duplicate, quarantined: Rows by verdict; read is their sum.
+        read, accepted, duplicate, quarantined, erased: Rows by verdict as they were landed; read is
+            their sum.
         newest_event_us: Newest event timestamp of the accepted rows of this batch, if any.
         landed_us: The commit's own time.
         data_docs: The page of its validation, relative to the state folder; None without one.
@@ -127,6 +128,7 @@ class Landing:
     clock_us: int | None = None
     query: str | None = None
     query_batch: int | None = None
+    erased: int = 0
 
     @property
     def is_marker(self) -> bool:
@@ -159,6 +161,7 @@ class Landing:
             accepted=before.accepted + self.accepted,
             duplicate=before.duplicate + self.duplicate,
             quarantined=before.quarantined + self.quarantined,
+            erased=before.erased + self.erased,
         )
 
 

@@ -129,10 +129,15 @@ def _keys(name: str, values: list[Any], kind: str) -> list[Any]:
     is_whole = kind == "bigint" and found == {int}
     if is_whole and min(values) >= INT64_LOW and max(values) <= INT64_HIGH:
         return values
-    return [_key(name, value, kind) for value in values]
+    return [typed_key(name, value, kind) for value in values]
 
 
-def _key(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of any type)
+def typed_key(name: str, value: Any, kind: str) -> Any:  # noqa: ANN401 (a cell of any type)
+    """Give a part of a key its type.
+
+    Raises:
+        InputError: It is null, or does not say a value of that type.
+    """
     if value is None:
         raise InputError(f"{name} is null", hint=f"give a {kind}; a key has all its parts")
     value = typed_value(name, value, kind)
