@@ -28,6 +28,7 @@ from twinlake.cli import (
     streams,
     training,
     training_sets,
+    web,
 )
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
@@ -84,6 +85,7 @@ for _command in (
     *serving.COMMANDS,
     *maintenance.COMMANDS,
     *lineage.COMMANDS,
+    *web.COMMANDS,
 ):
     twinlake.add_command(_command)
 
