@@ -16,6 +16,7 @@ from twinlake.settings import Settings, load_settings
 from twinlake.ui.app import make_ui
 from twinlake.ui.opening import Opening
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 BASE = "http://127.0.0.1"
 Opened = Callable[..., TestClient]
 
