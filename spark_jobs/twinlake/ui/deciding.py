@@ -152,9 +152,13 @@ class Decisions:
         threading.Thread(target=self._look_at_all, daemon=True).start()
 
     def _look_at_all(self) -> None:
-        with self._looking:
+        if not self._looking.acquire(blocking=False):
+            return  # somebody does already
+        try:
             self._desk.refresh()
             self._desk.look_for_champions()
+        finally:
+            self._looking.release()
 
     def _champion(self, name: str) -> Champion:
         with self._looking:

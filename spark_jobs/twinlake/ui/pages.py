@@ -64,6 +64,7 @@ class Pages:
         """Write a page."""
         settings = self._opening.settings
         text = self._templates.get_template(template).render(
+            status=status,
             project=settings.project.name,
             env=settings.env,
             token=self._token,
