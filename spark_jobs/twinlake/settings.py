@@ -66,6 +66,8 @@ DEFAULTS: Mapping[str, Value] = {
     "serving.tokens": "{state}/tokens.json",
     "serving.log_one_in": 0,
     "serving.log_mb": 256,
+    "ui.port": 8090,
+    "ui.mlflow": "",
     "spark.master": "local[*]",
     "spark.driver_memory": "4g",
     "spark.shuffle_partitions": 4,
@@ -132,6 +134,8 @@ class Settings:
         mlflow_tracking: The tracking URI of MLflow.
         mlflow_artifacts: Where MLflow keeps the files of models: a folder, or a URI.
         serving: What [serving] says; for ``serving.options``.
+        ui_port: Where the pages are served on this machine; 0: any port.
+        ui_mlflow: The address of MLflow's own pages; none: that of its server, if there is one.
         spark_master: Where Spark runs.
         driver_memory: The heap of the driver, which in ``local`` is all of Spark: ``4g``.
         shuffle_partitions: In how many parts Spark cuts a shuffle.
@@ -150,6 +154,8 @@ class Settings:
     mlflow_tracking: str
     mlflow_artifacts: str
     serving: Mapping[str, Value]
+    ui_port: int
+    ui_mlflow: str
     spark_master: str
     driver_memory: str
     shuffle_partitions: int
@@ -226,6 +232,8 @@ def load_settings(
             for key, value in values.items()
             if key.startswith("serving.")
         },
+        ui_port=_ui_port(values, origin),
+        ui_mlflow=text["ui.mlflow"],
         spark_master=text["spark.master"],
         driver_memory=text["spark.driver_memory"],
         shuffle_partitions=partitions,
@@ -297,6 +305,13 @@ def _cassandra(values: Flat, origin: str) -> CassandraSettings:
         keyspace=str(values["online.keyspace"]),
         **numbers,
     )
+
+
+def _ui_port(values: Flat, origin: str) -> int:
+    port = int(values["ui.port"])
+    if not 0 <= port <= MAX_PORT:
+        raise InputError(f"[ui] port is {port} ({origin})", hint=f"at most {MAX_PORT}; 0: any")
+    return port
 
 
 def _stream_bootstrap(text: str, origin: str) -> tuple[str, ...]:

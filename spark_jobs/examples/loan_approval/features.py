@@ -172,5 +172,6 @@ loan_approval = Model(
     parameters={"objective": "binary:logistic", "max_depth": 5, "eta": 0.1},
     rounds=200,
     threshold=0.5,
+    decisions=("Loan approved!", "Loan rejected!"),
     description="Gives the probability that a loan is not paid back.",
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -117,9 +119,21 @@ def parity(
             return replays.answer(context, project, views, how)
         limit = None if every else (keys or checking.DEFAULT_KEYS)
         verdict = checking.check_parity(project, views, limit, as_of)
-    document = verdict_document(verdict)
+        document = verdict_document(verdict)
+        _remember(context, project.places.parity_note(service), document)
     context.answer(verdict_text(verdict), document)
     return 1 if verdict.mismatches else 0
+
+
+def _remember(context: Context, file: Path, document: dict[str, Any]) -> None:
+    """Keep what parity said last, for whoever looks later; the verdict does not hang on it."""
+    from twinlake.clock import now_us
+    from twinlake.registry import notes
+
+    try:
+        notes.write(file, json.dumps({"at_us": now_us(), **document}, default=str))
+    except OSError as error:
+        context.tell(f"the verdict is not kept: {error.strerror}")
 
 
 def verdict_document(verdict: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)

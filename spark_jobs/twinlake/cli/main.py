@@ -29,6 +29,7 @@ from twinlake.cli import (
     streams,
     training,
     training_sets,
+    web,
 )
 from twinlake.cli.context import Context, is_debugging, parse_sources
 from twinlake.errors import TwinlakeError
@@ -86,6 +87,7 @@ for _command in (
     *maintenance.COMMANDS,
     *lineage.COMMANDS,
     *forgetting.COMMANDS,
+    *web.COMMANDS,
 ):
     twinlake.add_command(_command)
 

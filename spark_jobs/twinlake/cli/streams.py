@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,13 @@ def _teller(
         live = LiveView()
         ends.enter_context(live.screen)
 
+    from twinlake.clock import now_us
+    from twinlake.registry.places import Places
+
+    places, began_us = Places(context.settings().state), now_us()
+
     def told(name: str, progress: Any) -> None:  # noqa: ANN401 (imported when used)
+        _remember(places.stream_note(name), began_us, progress)
         if metrics is not None:
             metrics.note(name, progress)
         if live is not None:
@@ -167,6 +174,17 @@ def _teller(
             context.tell(batch_text(name, progress))
 
     return told
+
+
+def _remember(file: Path, began_us: int, progress: Any) -> None:  # noqa: ANN401 (imported when used)
+    """Keep what a stream did so far, for whoever looks; it goes on without."""
+    from twinlake.clock import now_us
+    from twinlake.registry import notes
+
+    document = asdict(progress) | {"began_us": began_us, "at_us": now_us()}
+    del document["readable_us"]
+    with suppress(OSError):
+        notes.write(file, json.dumps(document))
 
 
 def _seconds(option: str, duration: str | None) -> float | None:

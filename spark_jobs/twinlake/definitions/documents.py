@@ -58,7 +58,13 @@ def from_document(document: Mapping[str, Any]) -> Definitions:
         item["name"]: _read_service(item, views, on_demand) for item in document["services"]
     }
     models = {
-        item["name"]: Model(**{**item, "service": services[item["service"]]})
+        item["name"]: Model(
+            **{
+                **item,
+                "service": services[item["service"]],
+                "decisions": tuple(item.get("decisions", ())),
+            }
+        )
         for item in document["models"]
     }
     clock = Clock(document["clock"])
@@ -254,5 +260,6 @@ def _model_document(model: Model) -> dict[str, Any]:
         "trained_from": model.trained_from,
         "tested_from": model.tested_from,
         "threshold": model.threshold,
+        "decisions": list(model.decisions),
         "description": model.description,
     }

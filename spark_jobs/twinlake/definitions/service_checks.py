@@ -274,6 +274,9 @@ def _split_problems(model: Model, place: str) -> Iterator[Problem]:
 def _threshold_problems(model: Model, place: str) -> Iterator[Problem]:
     objective = model.parameters.get("objective")
     where = f"{place}, threshold"
+    if model.decisions and (model.threshold is None or len(model.decisions) != 2):
+        hint = 'name two beside a threshold, such as ("Loan approved!", "Loan rejected!")'
+        yield Problem(f"{place}, decisions", f"are {list(model.decisions)}", hint)
     if model.threshold is None:
         if objective == PROBABILITIES:
             hint = "say above which probability a row is called positive, such as threshold=0.5"

@@ -114,6 +114,8 @@ class Model:
         tested_from: Rows of this instant and later are held out, instead of a fraction.
         threshold: With the objective ``binary:logistic``, whose label is 0 or 1: a row whose
             probability is above it is called positive.
+        decisions: What a decision by the threshold is called: of a row that is not positive, and of
+            one that is, such as ``("Loan approved!", "Loan rejected!")``.
         description: For people; no part of the meaning.
     """
 
@@ -129,4 +131,5 @@ class Model:
     trained_from: str | None = None
     tested_from: str | None = None
     threshold: float | None = None
+    decisions: Sequence[str] = ()
     description: str = ""

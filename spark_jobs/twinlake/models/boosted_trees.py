@@ -62,9 +62,16 @@ class BoostedTrees:
 
     def predict(self, table: pa.Table, *, threads: int = 1) -> Doubles:
         """Forecast each row; see ``Scorer``."""
+        return np.asarray(self.booster.predict(self._matrix(table, threads)), dtype=np.float64)
+
+    def contributions(self, table: pa.Table) -> Doubles:
+        """Give SHAP values, exact for trees; see ``Scorer``."""
+        told = self.booster.predict(self._matrix(table, 1), pred_contribs=True)
+        return np.asarray(told, dtype=np.float64)
+
+    def _matrix(self, table: pa.Table, threads: int) -> xgb.DMatrix:
         inputs = coded(model_inputs(table, self.features, self.categories), self.categories)
-        matrix = xgb.DMatrix(inputs, nthread=threads, enable_categorical=True)
-        return np.asarray(self.booster.predict(matrix), dtype=np.float64)
+        return xgb.DMatrix(inputs, nthread=threads, enable_categorical=True)
 
     def gains(self) -> dict[str, float]:
         """Give each feature's share of the total gain; all 0 where no tree splits."""

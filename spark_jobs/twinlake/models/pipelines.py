@@ -97,6 +97,9 @@ class Pipeline:
     def gains(self) -> None:
         """Give nothing: one column becomes several on the way, of other scales."""
 
+    def contributions(self, table: pa.Table) -> None:
+        """Give nothing, for the same reason."""
+
     def flavour(self) -> tuple[Any, dict[str, Any]]:
         """Give MLflow's part for scikit-learn, and what it is told."""
         import mlflow.sklearn

@@ -57,6 +57,21 @@ class Scorer(Protocol):
         """Give each feature's share of what the model gained by it, where the model knows."""
         ...
 
+    def contributions(self, table: pa.Table) -> Doubles | None:
+        """Give what each feature adds to each row's forecast, where the algorithm tells.
+
+        Args:
+            table: As for ``predict``.
+
+        Returns:
+            Shape (rows, features and one for all rows alike); a row's sum is the forecast before it
+            becomes a probability.
+
+        Raises:
+            InputError: As ``predict``.
+        """
+        ...
+
     def flavour(self) -> tuple[Any, dict[str, Any]]:
         """Give the part of MLflow that saves this kind of model, and what it is told."""
         ...

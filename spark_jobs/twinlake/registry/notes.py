@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+
+from twinlake.errors import StateError
+
+
+def read(file: Path) -> dict[str, Any] | None:
+    """Read a note that is a JSON object; None where there is none.
+
+    Raises:
+        StateError: It is something else.
+    """
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StateError(f"{file} is damaged: {error}", hint="delete it") from error
+    if not isinstance(document, dict):
+        raise StateError(f"{file} holds no object", hint="delete it")
+    return document
 
 
 def write(file: Path, text: str) -> None:

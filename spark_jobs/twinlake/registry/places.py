@@ -17,6 +17,7 @@ STATE/online.sqlite                                   the embedded online store
 STATE/identity                                        the state's own id, see identity.py
 STATE/mlflow.sqlite, STATE/models                     runs and models
 STATE/trained/MODEL                                   which version learned from what
+STATE/notes                                           what parity and streams said last
 STATE/scratch                                         what may be deleted at any time
 """
 
@@ -103,6 +104,14 @@ class Places:
     def data_docs(self, source: str, name: str) -> Path:
         """What Great Expectations wrote about one batch of a source."""
         return self.state / "data_docs" / source / name
+
+    def parity_note(self, service: str | None) -> Path:
+        """What parity said last of a service, or of all views."""
+        return self.state / "notes" / "parity" / f"{service or 'all views'}.json"
+
+    def stream_note(self, source: str) -> Path:
+        """What the stream of a source said last."""
+        return self.state / "notes" / "streams" / f"{source}.json"
 
     @property
     def scratch(self) -> Path:

@@ -83,18 +83,28 @@ def forecasts(
     made = [_FAILED] * len(answers)
     if not chosen:
         return made
-    table = pa.table(
-        {
-            name: _column(
-                name, [_cell(answers[place], own[place], name) for place in chosen], champion
-            )
-            for name in champion.features
-        }
-    )
+    table = inputs(champion, [answers[place] for place in chosen], [own[n] for n in chosen])
     for place, value in zip(chosen, champion.predict(table).tolist(), strict=True):
         above = None if model.threshold is None else value > model.threshold
         made[place] = Forecast(value, PRESENT, above)
     return made
+
+
+def inputs(
+    champion: Champion, answers: Sequence[Answer], own: Sequence[Mapping[str, Any]]
+) -> pa.Table:
+    """Give what a champion takes of each entity, as a table.
+
+    Raises:
+        InputError: A column is of another type than the model learned.
+    """
+    pairs = list(zip(answers, own, strict=True))
+    return pa.table(
+        {
+            name: _column(name, [_cell(answer, beside, name) for answer, beside in pairs], champion)
+            for name in champion.features
+        }
+    )
 
 
 def _cell(answer: Answer, own: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 (a cell of any type)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from uvicorn import Config, Server
@@ -27,27 +28,37 @@ _BACKLOG = 1024
 
 
 class BriefFormatter(logging.Formatter):
-    """One line a message: a stack trace would show what lies inside, such as values and paths."""
+    """One line a message: a stack trace would show what lies inside, such as values and paths.
+
+    Args:
+        verb: Whose messages they are.
+    """
+
+    def __init__(self, verb: str) -> None:
+        super().__init__()
+        self.verb = verb
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a line, of an exception only its class."""
         kind = record.exc_info[0] if record.exc_info else None
         told = record.getMessage().splitlines() or [""]
-        return f"twinlake serve: {told[0]}" + (f" ({kind.__name__})" if kind else "")
+        return f"twinlake {self.verb}: {told[0]}" + (f" ({kind.__name__})" if kind else "")
 
 
-_LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"brief": {"()": BriefFormatter}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "brief"}},
-    "loggers": {
-        "twinlake": {"handlers": ["stderr"], "level": "INFO"},
-        "uvicorn": {"handlers": ["stderr"], "level": "WARNING"},
-        # Python's own loop tells of tasks that failed, with their stack.
-        "asyncio": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
-    },
-}
+def logging_of(verb: str) -> dict[str, Any]:
+    """Configure the log of a server, whose messages name its verb."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"brief": {"()": BriefFormatter, "verb": verb}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "brief"}},
+        "loggers": {
+            "twinlake": {"handlers": ["stderr"], "level": "INFO"},
+            "uvicorn": {"handlers": ["stderr"], "level": "WARNING"},
+            # Python's own loop tells of tasks that failed, with their stack.
+            "asyncio": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
+        },
+    }
 
 
 def run(
@@ -67,7 +78,7 @@ def run(
     Raises:
         EnvironmentFailure: The address cannot be had, or a process cannot start.
     """
-    with _listener(options) as listener, _metrics_folder(settings, options):
+    with bound(options.host, options.port) as listener, _metrics_folder(settings, options):
         host, port = listener.getsockname()[:2]
         config = PatientConfig(
             partial(_make, settings, options, now_us),
@@ -77,7 +88,7 @@ def run(
             ws="none",
             lifespan="on",
             workers=options.workers,
-            log_config=_LOGGING,
+            log_config=logging_of("serve"),
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -89,7 +100,7 @@ def run(
         shown = f"[{host}]" if ":" in host else host
         listening(f"http://{shown}:{port}")
         if options.workers == 1:
-            _OneProcess(config).run([listener])
+            OneProcess(config).run([listener])
         else:
             _several(config, listener)
 
@@ -104,7 +115,7 @@ def _make(settings: Settings, options: ServingOptions, now_us: Callable[[], int]
     return make_api(settings, options, now_us)
 
 
-class _OneProcess(Server):
+class OneProcess(Server):
     """A server that ends as told, instead of by the signal that told it."""
 
     @contextmanager
@@ -130,15 +141,20 @@ def _several(config: Config, listener: socket.socket) -> None:
 
 
 @contextmanager
-def _listener(options: ServingOptions) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Listen on an address for a while.
+
+    Raises:
+        EnvironmentFailure: It cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as made:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            made.bind((options.host, options.port))
+            made.bind((host, port))
         except OSError as error:
             raise EnvironmentFailure(
-                f"cannot listen on {options.host}:{options.port}: {error.strerror}",
+                f"cannot listen on {host}:{port}: {error.strerror}",
                 hint="name another --port, 0 for any free one",
             ) from error
         made.listen(_BACKLOG)

@@ -347,6 +347,7 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
     "threshold": (classifier(threshold=1.5), "model next_amount, threshold", "is 1.5"),
     "threshold of all": (classifier(threshold=0), "model next_amount, threshold", "is 0"),
     "threshold kind": (classifier(threshold="low"), "next_amount, threshold", "is 'low'"),
+    "one decision": (classifier(decisions=["Yes"]), "next_amount, decisions", "are ['Yes']"),
     "no threshold": (classifier(threshold=None), "threshold", "not given for the objective"),
     "threshold of a number": (
         classifier(parameters={}),

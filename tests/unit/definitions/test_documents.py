@@ -100,6 +100,7 @@ def test_no_attribute_is_left_out(plural: str, kind: type) -> None:
         model(rounds=5, test_fraction=0.5, label="y", spine_features=["a", "b"]),
         model(candidates={"slow": {"eta": 0.01, "rounds": 900}, "deep": {"max_depth": 9}}),
         model(trained_from="2022-01-15", tested_from="2022-05-15", threshold=0.25),
+        model(decisions=("No", "Yes"), threshold=0.25),
     ],
     ids=lambda item: type(item).__name__,
 )
@@ -110,7 +111,7 @@ def test_every_attribute_comes_back(changed: object) -> None:
 
 def test_a_model_of_an_older_registry_has_no_candidates() -> None:
     document = to_document(shop())
-    del document["models"][0]["candidates"]
+    del document["models"][0]["candidates"], document["models"][0]["decisions"]
     assert from_document(document) == shop()
 
 

@@ -129,6 +129,16 @@ def test_an_answer_depends_on_the_row_and_what_is_known_of_it(
         assert found == pytest.approx(alone, rel=1e-12), name
 
 
+def test_what_each_feature_adds_is_the_forecast(rows: pa.Table, scorers: dict[str, Scorer]) -> None:
+    told = scorers["xgboost"].contributions(rows)
+    assert told is not None
+    assert told.shape == (len(rows), len(scorers["xgboost"].features) + 1)
+    forecast = 1 / (1 + np.exp(-told.sum(axis=1)))
+    np.testing.assert_allclose(forecast, scorers["xgboost"].predict(rows), atol=1e-5)
+    for algorithm in ("logistic_regression", "decision_tree", "ridge"):
+        assert scorers[algorithm].contributions(rows) is None
+
+
 def test_how_text_is_held_does_not_matter(rows: pa.Table, scorers: dict[str, Scorer]) -> None:
     for name, scorer in scorers.items():
         expected = scorer.predict(rows).tolist()
