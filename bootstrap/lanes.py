@@ -37,16 +37,17 @@ FOLDERS = {
     "stack": ("tests/stack", "tests/conformance"),
     "faults": ("tests/faults",),
     "soak": ("tests/soak",),
+    "browser": ("tests/browser",),
     "notebooks": ("tests/notebooks",),
 }
 BUILT = ("lint", *FOLDERS)
-# Built, but run only when asked for: an hour of faults.
-ON_DEMAND = ("faults",)
+# Built, but run only when asked for: an hour of faults, and what needs a browser.
+ON_DEMAND = ("faults", "browser")
 # Lanes that run in several processes: one alone leaves much of a second core idle.
 PROCESSES = {"unit": 2, "spark": 2}
 # Which online stores the conformance tests try; SQLite where a lane does not say.
 STORES = {"stack": "cassandra"}
-LATER = ("cluster", "browser", "spark40")
+LATER = ("cluster", "spark40")
 # How long the lane's own run lasts; among all lanes it is a short one, by a fixed seed.
 SOAK_S = 1_200
 
