@@ -59,6 +59,16 @@ def of(cause: str) -> Exception:
             StateError,
             "/data/my state/lake/a/part-2.parquet is damaged or missing",
         ),
+        (  # of a line of JSON that ends early no file is named
+            (
+                "org.apache.spark.SparkException: [MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION] "
+                "Malformed records are detected in record parsing: [null].\n"
+                "\tat org.apache.spark.sql.catalyst.util.FailureSafeParser.parse\n"
+                "\tat org.apache.spark.sql.execution.datasources.json.TextInputJsonDataSource$.x"
+            ),
+            StateError,
+            "a log below /data/my state is damaged or missing",
+        ),
     ],
 )
 def test_what_is_known_by_its_words(cause: str, kind: type[Exception], said: str) -> None:
