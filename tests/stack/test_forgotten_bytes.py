@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from tests.conformance.online_store.samples import METERS, meter
@@ -51,7 +50,7 @@ def test_no_byte_is_left_after_a_compaction(tmp_path: Path) -> None:
             store.create(METERS)
             session = client(port_of(own))
             session.execute(f'ALTER TABLE "{KEYSPACE}"."{METERS.name}" WITH {AT_ONCE}')
-            store.write(METERS, [replace(meter(HOME, 1), state=CARD), meter(OTHER, 1)])
+            store.write(METERS, [meter(HOME, 1)._replace(state=CARD), meter(OTHER, 1)])
             data = tmp_path / "cassandra" / "data" / KEYSPACE
             wait_until(lambda: holds(data, HOME.encode()) and holds(data, CARD))
 

@@ -23,7 +23,7 @@ _WORKER_DIED = re.compile(
 _JAVA_GONE = re.compile(r"Answer from Java side is empty|Py4JNetworkError|ConnectionRefusedError")
 _NO_MEMORY = re.compile(r"java\.lang\.OutOfMemoryError|Java heap space")
 _MEANWHILE = re.compile(r"io\.delta\.exceptions\.\w+: .*|Concurrent\w+Exception: .*")
-# Words that only Delta says, of its log, and what Spark says of files of JSON, which nobody else has.
+# Words that only Delta says, of its log; and what Spark says of files of JSON, as only Delta has.
 _LOG_DAMAGED = re.compile(
     r"DELTA_(LOG_FILE_NOT_FOUND|VERSIONS_NOT_CONTIGUOUS|STATE_RECOVER_ERROR|TRUNCATED_\w+|"
     r"CHECKPOINT_NON_EXIST_TABLE|MISSING_\w+)|"

@@ -16,9 +16,10 @@ from twinlake.definitions.types import FLOAT_TYPES, INTEGER_TYPES, is_decimal
 from twinlake.errors import InputError, StateError, TwinlakeError
 from twinlake.flows.catalogue import receipts
 from twinlake.flows.project import Project
+from twinlake.serving.answers import Answer
 from twinlake.serving.desk import Desk
 from twinlake.serving.predicting import forecasts, input_names, inputs, split_rows
-from twinlake.serving.reading import Answer, ReadyService
+from twinlake.serving.reading import ReadyService
 from twinlake.ui.samples import read_rows
 
 if TYPE_CHECKING:
