@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -293,6 +296,27 @@ def test_a_key_that_is_nowhere_is_kept_out_from_then_on(bench: Bench) -> None:
     assert landed is not None
     assert (landed.read, landed.accepted, landed.erased) == (2, 1, 1)
     assert areas(bench.folder / "state") == set()
+
+
+def test_the_verb_in_a_process_of_its_own(bench: Bench) -> None:
+    bench.define(DEFINITIONS).apply()
+    bench.put("first", [payment(number, number % 4) for number in range(8)], SCHEMA)
+    bench.materialize()
+    place = ["-C", str(bench.root), "--state", str(bench.project.settings.state)]
+    asked = ["--json", "forget", "holder", f"mail={MAIL}", f"card={CARD}", "--yes"]
+    done = subprocess.run(
+        [sys.executable, "-m", "twinlake.cli.main", *place, *asked],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)  # and nothing else, of what Delta deleted either
+    assert told["tables"]["events payments"]["rows"] == 2
+    assert {row["_verdict"] for row in bench.events("payments") if row["mail"] == MAIL} == set()
+    assert sum(row["_verdict"] == "erased" for row in bench.events("payments")) == 2
 
 
 def test_nothing_is_forgotten_beside_somebody_who_lands(bench: Bench) -> None:

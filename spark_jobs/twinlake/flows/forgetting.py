@@ -81,6 +81,7 @@ def look(project: Project, key: EntityKey) -> Forgetting:
     found = Forgetting(
         key, was_known=bool(Ledger(project.settings.state).find(key.entity, key.values))
     )
+    _ = project.spark  # what rows are looked for by is made in a session
     project.tell(f"looking for the key in everything about {key.entity.name}")
     found.tables = [one for one in _looked_at(project, key, holders) if one.rows]
     found.left = unreachable.left(project, key, holders)

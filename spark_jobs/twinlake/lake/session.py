@@ -20,6 +20,7 @@ from twinlake.errors import EnvironmentFailure
 
 _TRIES = 3
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+_STDOUT, _STDERR = 1, 2
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,33 @@ def start(options: SessionOptions) -> SparkSession:
     for name, value in (_settings(options) | dict(options.settings)).items():
         builder = builder.config(name, value)
     try:
-        with _own_interrupt():
+        with _own_interrupt(), _java_on_stderr():
             return builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         raise EnvironmentFailure(
             f"Spark does not start: {str(error).splitlines()[0]}",
             hint="`twinlake doctor` says what this machine lacks",
         ) from error
+
+
+@contextmanager
+def _java_on_stderr() -> Iterator[None]:
+    """Let a Java that is started inside write to standard error what it prints.
+
+    Standard output is for what the caller says; Delta prints what it deleted.
+    """
+    try:
+        sys.stdout.flush()
+        kept = os.dup(_STDOUT)
+    except (OSError, ValueError):  # there is none
+        yield
+        return
+    try:
+        os.dup2(_STDERR, _STDOUT)
+        yield
+    finally:
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
 
 
 @contextmanager
