@@ -35,8 +35,9 @@ from typing import TextIO
 
 from twinlake.errors import EnvironmentFailure, StateError
 
-# Who only looks whether a right is held is in the way for a moment.
-_TRIES, _PAUSE_S = 5, 0.01
+# A right that some process takes only to give it back is worth another try;
+# those who only look are waited for much longer, and each is gone at once.
+_TRIES, _LOOKERS_S, _PAUSE_S = 5, 10.0, 0.01
 
 
 class Taken(StateError):
@@ -159,7 +160,7 @@ class Places:
                 hint="name a writable folder with --state",
             ) from error
         with file:
-            if not _locked(file, fcntl.LOCK_EX, tries=_TRIES):
+            if not _taken(file):
                 file.seek(0)
                 raise Taken(
                     f"another process is the {what} of {name} in {self.state}",
@@ -179,17 +180,29 @@ class Places:
         except FileNotFoundError:
             return False
         with file:  # shared: of those who look none is taken for the holder
-            return not _locked(file, fcntl.LOCK_SH, tries=1)
+            return not _locked(file, fcntl.LOCK_SH)
 
 
-def _locked(file: TextIO, kind: int, *, tries: int) -> bool:
+def _taken(file: TextIO) -> bool:
+    """Take a right until its file is closed; tell whether it could be had.
+
+    A shared lock that can be had while the exclusive one cannot means that nobody
+    holds the right, and that some look.
+    """
+    tries, until = _TRIES, time.monotonic() + _LOOKERS_S
+    while not _locked(file, fcntl.LOCK_EX):
+        with Path(file.name).open() as other:
+            tries -= not _locked(other, fcntl.LOCK_SH)
+        if not tries or time.monotonic() > until:
+            return False
+        time.sleep(_PAUSE_S)
+    return True
+
+
+def _locked(file: TextIO, kind: int) -> bool:
     """Lock a file until it is closed; tell whether it could be."""
-    for number in range(tries):
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except OSError:
-            if number + 1 < tries:
-                time.sleep(_PAUSE_S)
-        else:
-            return True
-    return False
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

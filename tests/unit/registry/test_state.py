@@ -206,7 +206,7 @@ def test_who_only_looks_is_in_nobodys_way(tmp_path: Path) -> None:
         while not done.is_set():
             seen.append(places.is_held("lander", "orders"))
 
-    lookers = [threading.Thread(target=look) for _ in range(3)]
+    lookers = [threading.Thread(target=look) for _ in range(8)]
     for one in lookers:
         one.start()
     try:
