@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -214,33 +213,3 @@ def test_a_table_that_somebody_changed_is_left_to_spark(
     before = tables.last_commit(spark, path).version
     assert append(spark, path, made(), 1) is None
     assert tables.last_commit(spark, path).version == before
-
-
-def test_a_checkpoint_is_written_beside_the_commits_not_by_them(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = table(spark, tmp_path / "t")
-    left: list[Callable[[], None]] = []
-    monkeypatch.setattr("twinlake.lake.log_checkpoints._EVERY", 3)
-    monkeypatch.setattr("twinlake.lake.log_checkpoints._submitted", left.append)
-    log = path / "_delta_log"
-    due = []
-    for number in range(1, 9):
-        assert append(spark, path, made(), number) == number
-        due.append(len(left))
-        assert list(log.glob("*.checkpoint*")) == []
-    assert due == [0, 0, 1, 1, 1, 1, 2, 2]
-    for write in left:
-        write()
-    assert {file.name[:20] for file in log.glob("*.checkpoint*.parquet")} == {
-        f"{version:020}" for version in (2, 6)
-    }
-    for version in range(6):
-        (log / f"{version:020}.json").unlink()
-    java: Any = spark._jvm
-    java.org.apache.spark.sql.delta.DeltaLog.clearCache()
-    assert tables.read(spark, path).count() == 8 * len(made())
-    for number in (1, 2, 3):  # by jobs of Spark, which make commits 9 to 11
-        rows = tables.read(spark, path, 8)
-        tables.append(rows, path, writer="spark", number=number, metadata={})
-    assert len(left) == 3

@@ -1,9 +1,10 @@
 """Checkpoints of Delta's logs, written beside whoever commits and not by them.
 
 A checkpoint sums a log up, so that readers need not read its commits one by one. Delta has the
-writer of every so many commits wait for it, which also computes the table's whole state anew:
-seconds, for a stream of which each batch takes one. Nothing depends on when it is there, for it
-says what the commits say; so tables ask Delta for none, and a thread writes them.
+writer of every so many commits wait for it, which also computes the table's whole state anew by
+jobs of Spark: seconds, for a stream of which each batch takes one. Nothing depends on when it is
+there, for it says what the commits say; so tables ask Delta for none, and a thread has delta-rs
+write them, which takes some hundredths of a second and none of the stream's cores.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pyspark.sql import SparkSession
 
 # What a table says so that Delta asks nobody to wait.
 NEVER_BY_DELTA: Final = {"delta.checkpointInterval": str(2**31 - 1)}
-# A checkpoint costs more than ten small commits; readers list the log either way.
+# Readers list the log either way, and few of them read fifty small commits.
 _EVERY: Final = 50
 _LOCK: Final = threading.Lock()
 _writer: list[ThreadPoolExecutor] = []
@@ -52,7 +53,7 @@ def write_if_due(
         if version - max(int(snapshot.checkpointProvider().version()), summed) <= _EVERY:
             return
         _summed[path] = version
-    _submitted(lambda: _write(spark, snapshot.deltaLog(), version))
+    _submitted(lambda: _write(spark, path, snapshot.deltaLog(), version))
 
 
 def _submitted(work: Callable[[], None]) -> None:
@@ -62,13 +63,20 @@ def _submitted(work: Callable[[], None]) -> None:
     _writer[0].submit(work)
 
 
-def _write(spark: SparkSession, log: Any, version: int) -> None:  # noqa: ANN401
-    # Delta itself makes a warning of one that cannot be written: the log is whole without it, and
-    # the next one is due soon. What is left is a JVM that ends.
-    with suppress(Py4JError, OSError):
+def _write(
+    spark: SparkSession,
+    path: Path,
+    log: Any,  # noqa: ANN401 (an object of Java)
+    version: int,
+) -> None:
+    from deltalake import DeltaTable  # a tenth of a second, for who makes many commits
+    from deltalake.exceptions import DeltaError
+
+    # The log is whole without one that cannot be written, and the next one is due soon.
+    with suppress(DeltaError, OSError):
+        DeltaTable(str(path), version=version).create_checkpoint()
+    with suppress(Py4JError):  # a JVM that ends
         java: Any = spark._jvm  # noqa: SLF001 (Delta's logs are Java's only)
         none = java.scala.Option.empty()
         # Another snapshot than the one that commits begin from: its locks are its own.
-        snapshot = log.getSnapshotAt(version - 1, none, none)
-        log.checkpoint(snapshot, none)
-        snapshot.uncache()
+        log.doLogCleanup(log.getSnapshotAt(version, none, none))
