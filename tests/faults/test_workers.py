@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,30 @@ def test_workers_that_die_every_time_are_an_error_and_the_next_run_completes(lak
     ended = lake.run(state, "materialize", TWINLAKE_CRASH_POINT="worker.feature_rows")
     assert ended.code == 3, ended.told
     assert "a Python worker of Spark died again and again" in ended.message
+    assert "run the command again" in ended.message
+    assert lake.run(state, "materialize").code == 0
+    check_again(lake, state, "again")
+
+
+def test_workers_that_get_no_memory_are_an_error_and_the_next_run_completes(lake: Lake) -> None:
+    state = lake.copy("first")
+    with no_process_left() as started:
+        running = lake.start(state, "materialize", TWINLAKE_CRASH_POINT="worker.feature_rows:stop")
+        started.append(running)
+
+        def is_over() -> bool:
+            for pid in stopped_workers(running):
+                # As much as it has already, and not a page more.
+                has = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+                limit = has * resource.getpagesize()
+                resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
+                os.kill(pid, signal.SIGCONT)
+            return running.process.poll() is not None
+
+        wait_for(is_over, "the job to end")
+        ended = running.wait()
+    assert ended.code == 3, ended.told
+    assert "a Python worker of Spark had not enough memory" in ended.message
     assert "run the command again" in ended.message
     assert lake.run(state, "materialize").code == 0
     check_again(lake, state, "again")

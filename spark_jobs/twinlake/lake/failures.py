@@ -21,6 +21,11 @@ _WORKER_DIED = re.compile(
     r"SocketException: (?:Connection reset|Broken pipe)[\s\S]{0,5000}?spark\.api\.python\."
 )
 _JAVA_GONE = re.compile(r"Answer from Java side is empty|Py4JNetworkError|ConnectionRefusedError")
+# What Python, Arrow, NumPy and Linux say in a worker that may have no more memory.
+_WORKER_FULL = re.compile(
+    r"\bMemoryError\b|ArrowMemoryError|malloc of size \d+ failed|Cannot allocate memory|"
+    r"Unable to allocate .{1,40} for an array|failed to map segment from shared object"
+)
 _NO_MEMORY = re.compile(r"java\.lang\.OutOfMemoryError|Java heap space")
 _MEANWHILE = re.compile(r"io\.delta\.exceptions\.\w+: .*|Concurrent\w+Exception: .*")
 # Words that only Delta says, of its log; and what Spark says of files of JSON, as only Delta has.
@@ -50,7 +55,8 @@ def innermost(error: BaseException) -> str:
 def is_of_the_machine(error: BaseException) -> bool:
     """Tell whether a failure is known to come from the machine, not from what was read."""
     text = _told(error)
-    return any(words.search(text) for words in (_NO_SPACE, _WORKER_DIED, _NO_MEMORY, _JAVA_GONE))
+    known = (_NO_SPACE, _WORKER_FULL, _WORKER_DIED, _NO_MEMORY, _JAVA_GONE)
+    return any(words.search(text) for words in known)
 
 
 def meaning(error: BaseException, state: Path) -> TwinlakeError | None:
@@ -70,6 +76,12 @@ def meaning(error: BaseException, state: Path) -> TwinlakeError | None:
         return EnvironmentFailure(
             f"{found[0]} while writing below {state}",
             hint="free some space there, then run the command again: it goes on where it stopped",
+        )
+    if _WORKER_FULL.search(text):
+        return EnvironmentFailure(
+            "a Python worker of Spark had not enough memory",
+            hint="give it more, or raise TWINLAKE_SHUFFLE_PARTITIONS to compute smaller parts at a "
+            "time; then run the command again: it goes on where it stopped",
         )
     if _WORKER_DIED.search(text):
         return EnvironmentFailure(

@@ -271,7 +271,7 @@ def _from_columns(row: OnlineRow, serving: _Serving, as_of_us: int) -> tuple[Ser
     if serving.columns is not None:
         values = list(map(values.__getitem__, serving.columns))
     # Null and overflow look alike in a column.
-    if any(values[place] is None for place in serving.overflowing):
+    if serving.overflowing and any(values[place] is None for place in serving.overflowing):
         return None
     return ServedRow(serving.places, PRESENT, values, row.event_us), head.version
 

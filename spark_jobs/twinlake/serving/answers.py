@@ -16,6 +16,7 @@ from twinlake.online.reader import ERROR, Served, ServedRow, ServedView
 from twinlake.serving.reading import Questions, Reading, ReadyService
 
 _NOTHING: Mapping[str, str] = {}
+_SECOND_US = 1_000_000
 
 
 class Answer(NamedTuple):
@@ -53,6 +54,17 @@ class Answer(NamedTuple):
             name: Served(value, self.statuses[name], events[origins[name]], messages.get(name))
             for name, value in self.values.items()
         }
+
+    def age_s(self, view: str) -> float | None:
+        """Give how long before the moment of its view its newest event was; None without events.
+
+        What is computed on demand is as of the newest of the views that it was read from.
+        """
+        event_us = self.event_us[view]
+        if event_us is None:
+            return None
+        moment = self.as_of.get(view) or max(self.as_of.values(), key=lambda read: read.at_us)
+        return (moment.at_us - event_us) / _SECOND_US
 
 
 # Values, statuses and messages of one key, by feature name.
@@ -111,24 +123,21 @@ def _times(
     found: Sequence[ServedView | None],
 ) -> tuple[list[dict[str, int | None]], list[dict[str, int | None]]]:
     """Give, per key, when each view's newest event happened and when it became known."""
-    views = [view.name for view, _ in ready.views]
-    happened: list[list[int | None]] = []
-    known: list[list[int | None]] = []
-    for name, read in zip(views, found, strict=True):
+    events: list[dict[str, int | None]] = [{} for _ in range(count)]
+    known: list[dict[str, int | None]] = [{} for _ in range(count)]
+    for (view, _), read in zip(ready.views, found, strict=True):
+        name = view.name
         if read is None:
-            happened.append([None] * count)
-            known.append([None] * count)
+            for each in chain(events, known):
+                each[name] = None
             continue
         at_us = moments[name].at_us
-        happened.append([row.event_us for row in read.rows])
-        # The newest row that the store holds may be one that was not known yet.
-        known.append(
-            [None if row is None or row.known_us > at_us else row.known_us for row in read.stored]
-        )
-    return (
-        [dict(zip(views, times, strict=True)) for times in zip(*happened, strict=True)],
-        [dict(zip(views, times, strict=True)) for times in zip(*known, strict=True)],
-    )
+        for row, stored, event, knew in zip(read.rows, read.stored, events, known, strict=True):
+            event[name] = row.event_us
+            # The newest row that the store holds may be one that was not known yet.
+            known_us = None if stored is None else stored.known_us
+            knew[name] = None if known_us is None or known_us > at_us else known_us
+    return events, known
 
 
 def _whole(ready: ReadyService, found: Sequence[ServedView | None]) -> list[_Cells] | None:

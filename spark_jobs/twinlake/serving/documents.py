@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,8 +11,6 @@ import orjson
 from twinlake.definitions.times import format_instant
 from twinlake.serving.answers import Answer
 from twinlake.serving.reading import Reading, ReadyService
-
-_SECOND_US = 1_000_000
 
 
 @lru_cache(10_000)
@@ -54,20 +51,14 @@ def as_of_document(moments: Mapping[str, Reading]) -> dict[str, Any]:
 
 def vector_document(answer: Answer) -> dict[str, Any]:
     """Write down one entity's features: values and statuses by feature, times by view."""
-    as_of = answer.as_of
-    times = {}
-    for view, event_us in answer.event_us.items():
-        age_s = None
-        if event_us is not None:
-            moment = as_of.get(view)
-            # What is computed on demand is as of the newest of the views that it was read from.
-            at_us = max(m.at_us for m in as_of.values()) if moment is None else moment.at_us
-            age_s = (at_us - event_us) / _SECOND_US
-        times[view] = {
+    times = {
+        view: {
             "event_timestamp": _text(event_us),
             "known_timestamp": _text(answer.known_us[view]),
-            "age_s": age_s,
+            "age_s": answer.age_s(view),
         }
+        for view, event_us in answer.event_us.items()
+    }
     told = {"values": answer.values, "statuses": answer.statuses, "times": times}
     if answer.messages:
         told["messages"] = answer.messages
@@ -81,7 +72,7 @@ def encoded(document: Mapping[str, Any]) -> bytes:
 
 def statuses(answers: Sequence[Answer]) -> dict[str, int]:
     """Count values by status."""
-    counts: Counter[str] = Counter()
+    counts: dict[str, int] = {}
     last, times = None, 0
     for answer in answers:
         # Where nothing is missing, all answers have the very same statuses.
@@ -94,6 +85,6 @@ def statuses(answers: Sequence[Answer]) -> dict[str, int]:
     return counts
 
 
-def _add(counts: Counter[str], statuses: Mapping[str, str] | None, times: int) -> None:
+def _add(counts: dict[str, int], statuses: Mapping[str, str] | None, times: int) -> None:
     for status in (statuses or {}).values():
-        counts[status] += times
+        counts[status] = counts.get(status, 0) + times

@@ -19,7 +19,6 @@ from twinlake.flows.project import Project
 from twinlake.serving.answers import Answer
 from twinlake.serving.desk import Desk
 from twinlake.serving.predicting import forecasts, input_names, inputs, split_rows
-from twinlake.serving.reading import ReadyService
 from twinlake.ui.samples import read_rows
 
 if TYPE_CHECKING:
@@ -192,7 +191,7 @@ class Decisions:
             is_positive=forecast.is_positive,
             probability=forecast.value,
             version=champion.version,
-            vector=_vector(ready, answer, own[0]),
+            vector=_vector(answer, own[0]),
             reasons=reasons,
             rest=rest,
             as_of=sorted({str(format_instant(one.at_us)) for one in done.moments.values()}),
@@ -250,15 +249,12 @@ def _said(model: Model, is_positive: bool | None) -> str:
     return above if is_positive else below
 
 
-def _vector(ready: ReadyService, answer: Answer, own: Mapping[str, Any]) -> list[Cell]:
-    views = {name: view.name for view, names in ready.views for name in names}
-    at_us = max(moment.at_us for moment in answer.as_of.values())
+def _vector(answer: Answer, own: Mapping[str, Any]) -> list[Cell]:
     cells = []
-    for name, served in answer.features.items():
-        view = views.get(name, "")
-        moment = answer.as_of[view].at_us if view else at_us
-        age_s = None if served.event_us is None else (moment - served.event_us) / 1_000_000
-        cells.append(Cell(name, served.value, served.status, age_s, view or "on demand"))
+    for name, value in answer.values.items():
+        view = answer.origins[name]
+        place = view if view in answer.as_of else "on demand"
+        cells.append(Cell(name, value, answer.statuses[name], answer.age_s(view), place))
     given = [Cell(name, value, "given", None, "the form") for name, value in own.items()]
     return cells + given
 

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.unit.serving.shop import AS_OF_US, make_champion, make_project
+from tests.unit.serving.conftest import judging_lender
+from tests.unit.serving.shop import AS_OF_US, make_project
 from twinlake.settings import Settings, load_settings
 from twinlake.ui.app import make_ui
 from twinlake.ui.opening import Opening
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 BASE = "http://127.0.0.1"
+__all__ = ["judging_lender"]
 Opened = Callable[..., TestClient]
 
 
@@ -25,14 +27,6 @@ Opened = Callable[..., TestClient]
 def lender(tmp_path: Path) -> Settings:
     """A project of a lender, as it is after apply and materialize."""
     return make_project(tmp_path / "lender")
-
-
-@pytest.fixture(scope="session")
-def judging_lender(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The same with a champion; no test changes it."""
-    settings = make_project(tmp_path_factory.mktemp("judging"))
-    make_champion(settings)
-    return settings
 
 
 @pytest.fixture
