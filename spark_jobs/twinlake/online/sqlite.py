@@ -332,9 +332,9 @@ def _read(
     return [found.get(key) for key in wanted]
 
 
-def _select(connection: sqlite3.Connection, plan: _Plan, keys: Sequence[Key]) -> Iterator[Cells]:
+def _select(connection: sqlite3.Connection, plan: _Plan, keys: Sequence[Key]) -> list[Cells]:
     """Rows and tombstones of distinct keys, as cells."""
-    width = plan.codec.key_width
+    width, found = plan.codec.key_width, list[Cells]()
     for start in range(0, len(keys), _KEYS_PER_SELECT):
         part = keys[start : start + _KEYS_PER_SELECT]
         # Rounded up to a power of two and filled with nulls, which match nothing, so that a few
@@ -342,7 +342,8 @@ def _select(connection: sqlite3.Connection, plan: _Plan, keys: Sequence[Key]) ->
         count = 1 << (len(part) - 1).bit_length()
         parameters = [cell for key in part for cell in key]
         parameters += [None] * (width * (count - len(part)))
-        yield from connection.execute(plan.sql.select(count), parameters)
+        found += connection.execute(plan.sql.select(count), parameters).fetchall()
+    return found
 
 
 def _rows(connection: sqlite3.Connection, plan: _Plan, keys: list[Key]) -> dict[Key, OnlineRow]:
