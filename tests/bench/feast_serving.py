@@ -57,6 +57,8 @@ def main() -> None:
     command = Path(sys.executable).with_name("feast")
     os.chdir(folder)
     told = ["serve", "--host", "127.0.0.1", "--port", port, "--workers", "1", "--no-access-log"]
+    # Else a worker ends after a thousand requests, and its connections with it.
+    told += ["--max-requests", "0"]
     os.execv(command, [str(command), *told])  # noqa: S606 (nothing but a program to run)
 
 
