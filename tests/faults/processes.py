@@ -140,6 +140,10 @@ def state_of(pid: int) -> str:
     return _stat(pid)[0]
 
 
+def parent_of(pid: int) -> int:
+    return int(_stat(pid)[1])
+
+
 def session_of(pid: int) -> int:
     return int(_stat(pid)[3])
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Lake
-from tests.faults.processes import Running, no_process_left, state_of, wait_for
+from tests.faults.processes import Running, no_process_left, parent_of, state_of, wait_for
 from tests.faults.test_kills import check_again
+
+SPARE_BYTES = 64 << 20
 
 
 def stopped_workers(running: Running) -> list[int]:
@@ -54,16 +56,13 @@ def test_workers_that_get_no_memory_are_an_error_and_the_next_run_completes(lake
         running = lake.start(state, "materialize", TWINLAKE_CRASH_POINT="worker.feature_rows:stop")
         started.append(running)
 
-        def is_over() -> bool:
-            for pid in stopped_workers(running):
-                # As much as it has already, and not a page more.
-                has = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
-                limit = has * resource.getpagesize()
-                resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
-                os.kill(pid, signal.SIGCONT)
-            return running.process.poll() is not None
-
-        wait_for(is_over, "the job to end")
+        # Of all workers to come: what they begin with, and hardly more.
+        victim = wait_for(lambda: stopped_workers(running), "a worker at work")[0]
+        daemon = parent_of(victim)
+        pages = int(Path(f"/proc/{daemon}/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + SPARE_BYTES
+        resource.prlimit(daemon, resource.RLIMIT_AS, (limit, limit))
+        os.kill(victim, signal.SIGKILL)
         ended = running.wait()
     assert ended.code == 3, ended.told
     assert "a Python worker of Spark had not enough memory" in ended.message

@@ -43,6 +43,20 @@ def of(cause: str) -> Exception:
             "a Python worker of Spark died",
         ),
         ("java.lang.OutOfMemoryError: Java heap space", EnvironmentFailure, "ran out of memory"),
+        *(
+            (
+                f"org.apache.spark.api.python.PythonException: {words}",
+                EnvironmentFailure,
+                "a Python worker of Spark had not enough memory",
+            )
+            for words in (
+                "MemoryError",
+                "pyarrow.lib.ArrowMemoryError: malloc of size 320 failed",
+                "_ArrayMemoryError: Unable to allocate 7.63 MiB for an array with shape (1000000,)",
+                "ImportError: libx.so: failed to map segment from shared object",
+                "OSError: [Errno 12] Cannot allocate memory",
+            )
+        ),
         (
             (
                 "java.io.FileNotFoundException: "
