@@ -1,8 +1,10 @@
 """Features of a loan over HTTP beside a bare route with the raw reads, and beside Feast's server.
 
     .venv/bin/python -m tests.bench.serving [--requests 2000] [--rounds 5] [--feast PYTHON]
+        [--cassandra [PORT]]
 
-Two views, 15 features, SQLite, one process each. The answers are compared first. Then, in turn and
+Two views, 15 features, one process each, from SQLite or from Cassandra; without a port a private
+server is started. The answers are compared first. Then, in turn and
 warm: a closed loop of one client for the median; eight clients for the highest rate; an open loop
 at half of it, whose waits count from when each request was due; 100 entities in a request. At the
 end the parts of a prediction, for one row and for a hundred. Prints a table and one JSON line.
@@ -22,7 +24,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ import pyarrow.parquet as pq
 
 from tests.bench.measuring import give, machine, say
 from tests.bench.serving_load import Client, Load, closed_loop, open_loop, request
+from tests.stack.servers import port_of, private_stack, settings_of
 from tests.unit.assurance.naive import Happened
 from tests.unit.online.meters import folded
 from tests.unit.serving.server import CHECKOUT, served
@@ -56,18 +60,24 @@ STORED = """
 loan_stored = FeatureService("loan_stored", features=[zipcode_features, credit_history])
 """
 KEYS, HUNDRED, EIGHT = 1_000, 100, 8
+KEYSPACE = "serving"
 EVENT_US = parse_instant_us("2021-08-01")
 VIEWS = {"zipcode_features": "zipcode", "credit_history": "dob_ssn"}
 PATH, FEAST_PATH = "/v1/features", "/get-online-features"
 DEADLINE_S = 60
 
 
-def make_project(folder: Path) -> tuple[Settings, dict[str, list[dict[str, Any]]]]:
+def make_project(
+    folder: Path, port: int | None
+) -> tuple[Settings, dict[str, list[dict[str, Any]]]]:
     """A project with published rows, and the rows."""
     project = folder / "project"
     project.mkdir()
     (project / "features.py").write_text(EXAMPLE.read_text("utf-8") + STORED, "utf-8")
     settings = load_settings(project, environ={"TWINLAKE_CONF": str(CHECKOUT / "conf")})
+    if port is not None:
+        there = settings_of(f"{port}/{KEYSPACE}")
+        settings = replace(settings, online_kind="cassandra", cassandra=there)
     definitions = load(project)
     registry = Registry(settings.state)
     registry.write(registry.current(), definitions, 1)
@@ -132,17 +142,36 @@ def running(command: Sequence[str], port: int, environ: Mapping[str, str]) -> It
         process.wait(DEADLINE_S)
 
 
+def conf_of(settings: Settings) -> str:
+    """What the server reads beside its port."""
+    conf = "deadline_ms = 30000"
+    if settings.online_kind == "cassandra":
+        there = settings.cassandra
+        conf += (
+            f'\n[online]\nkind = "cassandra"\nport = {there.port}\nkeyspace = "{there.keyspace}"'
+            f'\ndatacenter = "{there.datacenter}"\nreplication = 1'
+        )
+    return conf
+
+
 @contextmanager
 def bare(settings: Settings, definitions: Definitions) -> Iterator[int]:
     """The bare route on the same file."""
+    is_cassandra = settings.online_kind == "cassandra"
+    place = str(settings.cassandra.port if is_cassandra else settings.online_path)
     tables = [
-        {"name": table.name, "key": key, "columns": [name for name, _ in table.features]}
+        {
+            "keyspace": KEYSPACE,
+            "name": table.name,
+            "key": key,
+            "columns": [name for name, _ in table.features],
+        }
         for view, key in VIEWS.items()
         for table in [online_table(definitions.views[view])]
     ]
     port = free_port()
     program = str(CHECKOUT / "tests" / "bench" / "serving_bare.py")
-    command = [sys.executable, program, str(settings.online_path), json.dumps(tables), str(port)]
+    command = [sys.executable, program, place, json.dumps(tables), str(port)]
     with running(command, port, {}) as there:
         yield there
 
@@ -295,10 +324,14 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--feast", metavar="PYTHON")
+    parser.add_argument("--cassandra", metavar="PORT", type=int, nargs="?", const=0)
     told = parser.parse_args()
     random.seed(7)
-    with tempfile.TemporaryDirectory() as folder:
-        settings, rows = make_project(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        port = told.cassandra
+        if port == 0:
+            port = port_of(stack.enter_context(private_stack(Path(folder) / "stack")))
+        settings, rows = make_project(Path(folder), port)
         definitions = load(settings.project)
 
         def asked(name: str, count: int) -> bytes:
@@ -309,7 +342,7 @@ def main() -> None:
 
         parts = prediction_parts(settings, rows, max(2, told.requests // 10))
         with (
-            served(settings, "--without-tokens", conf="deadline_ms = 30000") as ours,
+            served(settings, "--without-tokens", conf=conf_of(settings)) as ours,
             bare(settings, definitions) as bare_port,
         ):
             ports = {"bare": bare_port, "ours": ours.port}
