@@ -19,11 +19,12 @@ import numpy as np
 from cassandra.cluster import Session
 
 from tests.bench.measuring import give, machine, say
-from tests.bench.online_store import FEATURES, KEYSPACE, server
+from tests.bench.online_store import KEYSPACE, server
 from tests.stack.servers import client, settings_of
 from twinlake.online.cassandra import CassandraStore
 from twinlake.online.store import OnlineRow, OnlineTable
 
+FEATURES = tuple((f"f{number}", "double") for number in range(5))
 FRESH, WORN = (OnlineTable(name, (("k", "string"),), FEATURES) for name in ("fresh", "worn"))
 READS = 3_000
 PATIENCE_S = 300
