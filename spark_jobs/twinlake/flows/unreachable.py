@@ -13,6 +13,7 @@ from twinlake.flows.erasable import EntityKey, Holders
 from twinlake.flows.kafka_topics import Topics
 from twinlake.flows.project import Project
 from twinlake.lake import source_files
+from twinlake.online.opening import keyspace_of
 from twinlake.registry.trained import TrainedModels
 
 _SHORT = 6  # shorter texts stand in files by chance
@@ -51,7 +52,7 @@ def left(project: Project, key: EntityKey, holders: Holders) -> list[Left]:
         found.append(
             Left(
                 "the online tables of Cassandra",
-                (project.settings.cassandra.keyspace,),
+                (keyspace_of(project.settings),),
                 "who runs Cassandra",
                 "the rows are deleted; their bytes leave the disks by compaction, once "
                 "gc_grace_seconds have passed, and snapshots when they are cleared",

@@ -33,10 +33,13 @@ def open_store(settings: Settings) -> OnlineStore:
         raise EnvironmentFailure(
             f"the driver of Cassandra cannot be loaded: {error}", hint=SETUP_HINT
         ) from error
-    keyspace = settings.cassandra.keyspace
-    if "{id}" in keyspace:
-        keyspace = keyspace.replace("{id}", ensure_state_id(settings.state))
-    return CassandraStore(replace(settings.cassandra, keyspace=keyspace))
+    return CassandraStore(replace(settings.cassandra, keyspace=keyspace_of(settings)))
+
+
+def keyspace_of(settings: Settings) -> str:
+    """Name the keyspace of a project's tables; a state that has no id yet gets one."""
+    told = settings.cassandra.keyspace
+    return told.replace("{id}", ensure_state_id(settings.state)) if "{id}" in told else told
 
 
 def has_online_store(settings: Settings) -> bool:
