@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 os.environ["TZ"] = "UTC"
 time.tzset()
@@ -17,6 +17,13 @@ time.tzset()
 settings.register_profile("twinlake", derandomize=True, deadline=None, database=None)
 # To search further than the gate does: HYPOTHESIS_PROFILE=search bash bootstrap/test --lane unit
 settings.register_profile("search", deadline=None, max_examples=2_000, database=None)
+# To see only whether there is a failure: the smallest example of it takes minutes to find.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("twinlake"),
+    phases=[Phase.explicit, Phase.generate],
+    report_multiple_bugs=False,
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "twinlake"))
 
 

@@ -11,6 +11,7 @@ a mutant lives. Those on Spark and those that kill processes take minutes each.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def run_tests(folder: Path, tests: Sequence[str]) -> tuple[int, float]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
         cwd=folder,
+        env={**os.environ, "HYPOTHESIS_PROFILE": "mutants"},
         capture_output=True,
         timeout=LIMIT_S,
         check=False,
