@@ -5,7 +5,8 @@
 
 Each mutant is one change of one place in a copy of the checkout, and names the tests that must go
 red there. First these tests run in a copy without a change, where all must pass; not with --sure,
-for who has seen that already, such as in a run of their lanes. Exit code 1 where a mutant lives. Those on Spark and those that kill processes take minutes each.
+for who has seen that already, such as in a run of their lanes. Exit code 1 where a mutant lives.
+Those on Spark and those that kill processes take minutes each.
 """
 
 from __future__ import annotations
