@@ -9,6 +9,7 @@ runs), ``TWINLAKE_*`` variables, arguments. Nothing else in twinlake reads confi
     TWINLAKE_ONLINE_HOSTS        [online] hosts
     TWINLAKE_ONLINE_PORT         [online] port
     TWINLAKE_STREAM_BOOTSTRAP    [stream] bootstrap
+    TWINLAKE_ALERTS_WEBHOOK      [alerts] webhook
     TWINLAKE_MLFLOW_TRACKING     [mlflow] tracking
     TWINLAKE_SPARK_MASTER        [spark] master
     TWINLAKE_DRIVER_MEMORY       [spark] driver_memory
@@ -47,6 +48,7 @@ DEFAULTS: Mapping[str, Value] = {
     "online.read_s": 8,
     "online.write_s": 60,
     "stream.bootstrap": "",
+    "alerts.webhook": "",
     "endpoints": "",
     "mlflow.tracking": "sqlite:///{state}/mlflow.sqlite",
     "mlflow.artifacts": "{state}/models",
@@ -80,6 +82,7 @@ _OVERRIDES = {
     "TWINLAKE_ONLINE_HOSTS": "online.hosts",
     "TWINLAKE_ONLINE_PORT": "online.port",
     "TWINLAKE_STREAM_BOOTSTRAP": "stream.bootstrap",
+    "TWINLAKE_ALERTS_WEBHOOK": "alerts.webhook",
     "TWINLAKE_MLFLOW_TRACKING": "mlflow.tracking",
     "TWINLAKE_SPARK_MASTER": "spark.master",
     "TWINLAKE_DRIVER_MEMORY": "spark.driver_memory",
@@ -130,6 +133,7 @@ class Settings:
         online_kind: Which online store: ``sqlite`` or ``cassandra``.
         online_path: The file of the SQLite store.
         cassandra: Where the Cassandra store is, and how it is asked.
+        alerts_webhook: Where alerts of models are posted; empty: nowhere. It may be a secret.
         stream_bootstrap: Servers of Kafka to begin with, each ``host:port``; none: no Kafka.
         mlflow_tracking: The tracking URI of MLflow.
         mlflow_artifacts: Where MLflow keeps the files of models: a folder, or a URI.
@@ -151,6 +155,7 @@ class Settings:
     online_path: Path
     cassandra: CassandraSettings
     stream_bootstrap: tuple[str, ...]
+    alerts_webhook: str
     mlflow_tracking: str
     mlflow_artifacts: str
     serving: Mapping[str, Value]
@@ -224,6 +229,7 @@ def load_settings(
         online_kind=text["online.kind"],
         online_path=Path(text["online.path"]),
         cassandra=_cassandra(values, origin),
+        alerts_webhook=text["alerts.webhook"],
         stream_bootstrap=_stream_bootstrap(text["stream.bootstrap"], origin),
         mlflow_tracking=text["mlflow.tracking"],
         mlflow_artifacts=text["mlflow.artifacts"],

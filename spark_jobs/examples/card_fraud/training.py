@@ -104,12 +104,15 @@ def train(project: Project, training_set: TrainingSet) -> Judged:
 
 def _recall_by_position(rows: pa.Table, trained: Trained) -> dict[int, tuple[int, int]]:
     """Count the holdout's frauds by position, and those called fraud."""
+    cut = trained.result.cut
+    if cut is None:
+        return {}
     times_us = microseconds(rows[EVENT_TIMESTAMP], EVENT_TIMESTAMP)
     # Over all rows: a chain may have begun before the holdout.
     where = positions(
         rows["cc_num"].to_numpy(), times_us, rows[trained.model.label].to_numpy().astype(np.int64)
     )
-    asked = np.flatnonzero((where > 0) & (times_us >= trained.result.cut.timestamp() * 1_000_000))
+    asked = np.flatnonzero((where > 0) & (times_us >= cut.timestamp() * 1_000_000))
     vectors = rows.take(pa.array(asked))
     given = trained.result.scorer.predict(vectors, threads=os.cpu_count() or 1)
     is_called = given > (trained.model.threshold or 0.0)

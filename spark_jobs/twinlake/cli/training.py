@@ -26,6 +26,8 @@ _HEADS = {
     "average_precision": "average precision",
     "mae": "MAE",
     "rmse": "RMSE",
+    "mse": "MSE",
+    "mean_per_class_error": "mean error per class",
 }
 DIGITS = {"seconds": 1}
 
@@ -72,13 +74,21 @@ def where_to_look(tracking: str) -> str:
 def trained_text(document: dict[str, Any]) -> str:
     """Tell of a trained model what it is worth."""
     return (
-        f"{document['model']} version {document['version']}, {document['trees']} trees, tested on "
-        f"{document['test_rows']:,} rows from {document['cut']}\n\n{quality_text(document)}"
+        f"{document['model']} version {document['version']}, {document['trees']} trees, "
+        f"{_tested_text(document)}\n\n{quality_text(document)}"
     )
+
+
+def _tested_text(document: dict[str, Any]) -> str:
+    if document["cut"] is None:
+        return f"cross-validated on {document['test_rows']:,} rows"
+    return f"tested on {document['test_rows']:,} rows from {document['cut']}"
 
 
 def quality_text(document: dict[str, Any]) -> str:
     """Lay out the errors beside those of the naive forecasts, or how labels are told apart."""
+    if document["classes"] is not None:
+        return classes_text(document["classes"])
     found = document["classification"]
     if found is None:
         errors = document["errors"].items()
@@ -104,6 +114,32 @@ def quality_text(document: dict[str, Any]) -> str:
     )
 
 
+def classes_text(found: dict[str, Any]) -> str:
+    """Lay out how classes are told apart: what each was taken for, and the figures of all."""
+    names = list(found["confusion"])
+    rows = [
+        (name, *(f"{count:,}" for count in taken.values()), f"{found['errors'][name]:.4f}")
+        for name, taken in found["confusion"].items()
+    ]
+    heads = ("class", *(f"taken for {name}" for name in names), "error")
+    figures = ("mean_per_class_error", "log_loss", "rmse", "mse", "accuracy")
+    told = [(name.replace("_", " "), f"{found[name]:.4f}") for name in figures]
+    return f"{table(heads, rows)}\n\n{table(('metric', 'model'), told)}"
+
+
+def classes_document(told: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
+    """Write down how classes are told apart."""
+    counts = told.confusion.tolist()
+    return {
+        **told.metrics(),
+        "errors": told.errors,
+        "confusion": {
+            name: dict(zip(told.classes, row, strict=True))
+            for name, row in zip(told.classes, counts, strict=True)
+        },
+    }
+
+
 def trained_document(trained: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
     """Write down a trained model, for people and programs alike."""
     result = trained.result
@@ -121,6 +157,7 @@ def trained_document(trained: Any) -> dict[str, Any]:  # noqa: ANN401 (imported 
         "errors": errors,
         "mae_gain_over_best_baseline": gain,
         "classification": judged,
+        "classes": result.classes and classes_document(result.classes),
     }
 
 
@@ -152,7 +189,7 @@ def leaderboard_text(document: dict[str, Any]) -> str:
     at = "" if document["threshold"] is None else f"; threshold {document['threshold']}"
     return (
         f"{document['model']}: {len(board)} candidates, learned from {document['train_rows']:,} "
-        f"rows, tested on {document['test_rows']:,} from {document['cut']}{at}\n\n"
+        f"rows, {_tested_text(document)}{at}\n\n"
         f"{table(heads, list(zip(*columns, strict=True)))}\n\n"
         f"{document['best']} is version {document['version']}, the champion"
     )
@@ -167,7 +204,7 @@ def _tracked_document(model: Any, tracked: Any, training_set: Any, result: Any) 
         "training_set": training_set.name,
         "train_rows": result.train_rows,
         "test_rows": result.test_rows,
-        "cut": result.cut.isoformat(),
+        "cut": result.cut and result.cut.isoformat(),
     }
 
 

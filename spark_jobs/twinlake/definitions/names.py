@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -19,12 +20,23 @@ SYSTEM_COLUMNS = 5
 RESERVED_PREFIXES = ("tl_", "sqlite_")
 T = TypeVar("T")
 _SAFE_HINT = "use a lower-case letter, then letters, digits and underscores, at most 48"
+_SAFE_FIELD = re.compile(r"[a-z][A-Za-z0-9_]{0,47}")
+_FIELD_HINT = "use a lower-case letter, then letters of either case, digits and underscores"
 
 
 def name_problems(place: str, name: str) -> Iterator[Problem]:
     """Yield what is wrong with the name of a definition."""
     if not SAFE_NAME.fullmatch(name):
         yield Problem(place, f"{name!r} is no safe name", _SAFE_HINT)
+
+
+def field_name_problems(place: str, name: str) -> Iterator[Problem]:
+    """Yield what is wrong with the name of a field of events or requests, which others may give."""
+    if not _SAFE_FIELD.fullmatch(name):
+        yield Problem(place, f"{name!r} is no safe name", _FIELD_HINT)
+    elif name.lower().startswith(RESERVED_PREFIXES):
+        hint = f"choose a name that does not start with {' or '.join(RESERVED_PREFIXES)}"
+        yield Problem(place, f"{name!r} has a prefix that online stores keep for themselves", hint)
 
 
 def online_name_problems(place: str, name: str) -> Iterator[Problem]:

@@ -10,13 +10,18 @@ from twinlake.definitions.names import (
     RESERVED_COLUMNS,
     RESERVED_KEYS,
     attempt,
+    field_name_problems,
     name_problems,
     online_name_problems,
 )
 from twinlake.definitions.on_demand import NULLS, OnDemandView
+from twinlake.definitions.quality_checks import quality_problems
 from twinlake.definitions.resolution import request_types
 from twinlake.definitions.services import (
     ALWAYS_COMPARED,
+    CLASS_PROBABILITIES,
+    FEWEST_CLASSES,
+    FEWEST_FOLDS,
     PROBABILITIES,
     RESERVED_PARAMETERS,
     ROUNDS,
@@ -85,7 +90,7 @@ def _request_problems(view: OnDemandView, place: str) -> Iterator[Problem]:
     keys = {key for read, _ in view.reads() for key in read.entity.join_keys}
     for name, kind in view.request.items():
         where = f"{place}, request field {name}"
-        yield from online_name_problems(where, name)
+        yield from field_name_problems(where, name)
         if name in RESERVED_COLUMNS or name in keys:
             yield Problem(where, "is the name of a join key or reserved", "choose another")
         hint = "use a type such as double, bigint or string"
@@ -225,6 +230,48 @@ def model_problems(model: Model) -> Iterator[Problem]:
     yield from _candidate_problems(model, place)
     yield from _split_problems(model, place)
     yield from _threshold_problems(model, place)
+    yield from _class_problems(model, place)
+    yield from _fold_problems(model, place)
+    yield from quality_problems(model)
+
+
+def _class_problems(model: Model, place: str) -> Iterator[Problem]:
+    objective = model.parameters.get("objective")
+    if not model.classes:
+        if objective == CLASS_PROBABILITIES:
+            hint = 'name what the label may be, such as classes=("setosa", "virginica")'
+            yield Problem(f"{place}, classes", f"are not given for {CLASS_PROBABILITIES}", hint)
+        if model.predicts:
+            hint = "name the classes, or leave it out"
+            yield Problem(f"{place}, predicts", "stands without classes", hint)
+        return
+    where = f"{place}, classes"
+    if len(model.classes) < FEWEST_CLASSES or len(set(model.classes)) < len(model.classes):
+        hint = "name at least three, each once; two are told apart by a threshold"
+        yield Problem(where, f"are {list(model.classes)}", hint)
+    if "" in model.classes:
+        yield Problem(where, "one is empty", "give it a name")
+    if objective not in {None, CLASS_PROBABILITIES}:
+        found = f"stand beside the objective {objective}"
+        yield Problem(where, found, f"leave it out: it is {CLASS_PROBABILITIES}")
+    for other in ("threshold", "decisions", "baselines"):
+        if getattr(model, other):
+            yield Problem(f"{place}, {other}", "stands beside classes", "leave one of them out")
+    yield from field_name_problems(f"{place}, predicts", model.predicted_column)
+    taken = {model.label, *model.service.feature_names(), *model.spine_features}
+    if model.predicted_column in taken:
+        found = f"{model.predicted_column!r} is the name of another column"
+        yield Problem(f"{place}, predicts", found, "choose another")
+
+
+def _fold_problems(model: Model, place: str) -> Iterator[Problem]:
+    if model.folds is None:
+        return
+    if model.folds < FEWEST_FOLDS:
+        yield Problem(f"{place}, folds", f"is {model.folds}", f"use at least {FEWEST_FOLDS}")
+    if model.tested_from is not None or model.test_fraction != TEST_FRACTION:
+        found = "stands beside a part of time that is held out"
+        yield Problem(f"{place}, folds", found, "leave one of them out")
 
 
 def _reserved_problems(parameters: Mapping[str, object], place: str) -> Iterator[Problem]:
@@ -277,6 +324,8 @@ def _threshold_problems(model: Model, place: str) -> Iterator[Problem]:
     if model.decisions and (model.threshold is None or len(model.decisions) != 2):
         hint = 'name two beside a threshold, such as ("Loan approved!", "Loan rejected!")'
         yield Problem(f"{place}, decisions", f"are {list(model.decisions)}", hint)
+    if model.classes:
+        return
     if model.threshold is None:
         if objective == PROBABILITIES:
             hint = "say above which probability a row is called positive, such as threshold=0.5"

@@ -6,10 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twinlake.definitions.on_demand import OnDemandSelection, OnDemandView
+from twinlake.definitions.quality import Quality
+from twinlake.definitions.sources import Source
 from twinlake.definitions.views import FeatureView, Selection
 
 # The objective of XGBoost under which a model gives the probability that a label is 1.
 PROBABILITIES = "binary:logistic"
+# The one under which it gives the probability of each class.
+CLASS_PROBABILITIES = "multi:softprob"
+FEWEST_CLASSES = 3
+FEWEST_FOLDS = 2
 TEST_FRACTION = 0.2
 # Said by the caller or by the machine, never by a definition: they must not change what is learned.
 RESERVED_PARAMETERS = frozenset(
@@ -22,7 +28,16 @@ OWN_SETTINGS = "xgboost"
 LOGISTIC_REGRESSION = "logistic_regression"
 RIDGE = "ridge"
 DECISION_TREE = "decision_tree"
-ALWAYS_COMPARED = (OWN_SETTINGS, LOGISTIC_REGRESSION, RIDGE, DECISION_TREE)
+LINEAR_DISCRIMINANT = "linear_discriminant"
+QUADRATIC_DISCRIMINANT = "quadratic_discriminant"
+ALWAYS_COMPARED = (
+    OWN_SETTINGS,
+    LOGISTIC_REGRESSION,
+    RIDGE,
+    DECISION_TREE,
+    LINEAR_DISCRIMINANT,
+    QUADRATIC_DISCRIMINANT,
+)
 
 Parameter = str | int | float
 
@@ -116,6 +131,13 @@ class Model:
             probability is above it is called positive.
         decisions: What a decision by the threshold is called: of a row that is not positive, and of
             one that is, such as ``("Loan approved!", "Loan rejected!")``.
+        classes: The label is text, one of these, and the model gives the probability of each.
+        predicts: What the column of the predicted class is called where predictions are kept; by
+            default the label's name behind ``predicted_``.
+        folds: Measure by cross-validation in so many parts, instead of holding the last part of
+            time out: for rows whose order in time says nothing.
+        source: Whose events a stream scores; by default the one that all features come from.
+        quality: What is watched of its predictions while it runs.
         description: For people; no part of the meaning.
     """
 
@@ -132,4 +154,14 @@ class Model:
     tested_from: str | None = None
     threshold: float | None = None
     decisions: Sequence[str] = ()
+    classes: Sequence[str] = ()
+    predicts: str = ""
+    folds: int | None = None
+    source: Source | None = None
+    quality: Quality | None = None
     description: str = ""
+
+    @property
+    def predicted_column(self) -> str:
+        """Name the column of the predicted class."""
+        return self.predicts or f"predicted_{self.label}"

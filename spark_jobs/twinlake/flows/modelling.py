@@ -223,6 +223,8 @@ def recipe_of(model: Model) -> TrainingRecipe:
         trained_from_us=_instant_us(model.trained_from),
         tested_from_us=_instant_us(model.tested_from),
         threshold=model.threshold,
+        classes=tuple(model.classes),
+        folds=model.folds,
     )
 
 

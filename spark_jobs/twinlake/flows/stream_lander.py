@@ -29,7 +29,7 @@ from twinlake.flows.landing import land_marker, recover, stream_landing
 from twinlake.flows.project import Project
 from twinlake.flows.publishing import catch_up
 from twinlake.flows.stream_publishing import NewEvents, StreamPublisher, needs_lake
-from twinlake.flows.stream_scoring import Scored, StreamScorer, extra_columns
+from twinlake.flows.stream_scoring import Scored, StreamScorer, held_columns
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import stream_batches, stream_memory, tables
 from twinlake.lake.recent import RecentEvents
@@ -164,7 +164,8 @@ class SourceLander:
         ]
         self._views = list(views)
         self._models = [(project.model(name), topic) for name, topic in (models or {}).items()]
-        self._extra = extra_columns([model for model, _ in self._models])
+        held = [name for model, _ in self._models for name in held_columns(model)]
+        self._extra = list(dict.fromkeys(held))
         self._locks = ExitStack()
         try:
             places = project.places
@@ -213,7 +214,7 @@ class SourceLander:
             StreamScorer(self.project, model, self._version, topic) for model, topic in self._models
         ]
         for scorer in self._scorers:
-            self._count_scored(scorer.model.name, scorer.catch_up(self._recent))
+            self._count_scored(scorer.model.name, scorer.catch_up(self._recent, self.all_views))
 
     def _since_us(self) -> int:
         if self._clock_us is None:
@@ -352,12 +353,7 @@ class SourceLander:
         self.progress.batch_s[part] = time.monotonic() - began
 
     def _count_scored(self, model: str, done: Scored) -> None:
-        before = self.progress.scored.get(model, Scored())
-        self.progress.scored[model] = Scored(
-            before.predictions + done.predictions,
-            before.positive + done.positive,
-            before.unscored + done.unscored,
-        )
+        self.progress.scored[model] = self.progress.scored.get(model, Scored()) + done
 
     def _let_go(self) -> None:
         """Let go of what no batch in time needs, now and then."""

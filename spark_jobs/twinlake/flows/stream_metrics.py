@@ -22,17 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from twinlake.errors import EnvironmentFailure
+from twinlake.flows.metrics_server import Served
 from twinlake.flows.stream_lander import Progress
 
-_LOOPBACK = "127.0.0.1"
 
-
-class StreamMetrics(Collector):
+class StreamMetrics(Served):
     """The newest progress of each source, as metrics."""
 
     def __init__(self) -> None:
@@ -41,26 +37,6 @@ class StreamMetrics(Collector):
     def note(self, source: str, progress: Progress) -> None:
         """Take note of what a stream did so far."""
         self._progress[source] = progress
-
-    def serve(self, port: int) -> int:
-        """Serve the metrics on this machine's own address; give the port.
-
-        Args:
-            port: Where; 0 for any that is free.
-
-        Raises:
-            EnvironmentFailure: The port is taken.
-        """
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        try:
-            server, _ = start_http_server(port, _LOOPBACK, registry)
-        except OSError as error:
-            raise EnvironmentFailure(
-                f"metrics cannot be served on port {port}: {error.strerror}",
-                hint="name another with --metrics-port",
-            ) from error
-        return int(server.server_port)
 
     def collect(self) -> Iterator[Metric]:
         """Give all metrics as they are now."""

@@ -1,8 +1,7 @@
 """Score events inside the stream: each with windows that contain it, in the batch that lands it.
 
 The vector of an event is the view as of the event itself, with all events up to the batch that
-brought it: what a training set would hold for a spine row at that moment. Predictions go to a Delta
-table, one commit a batch; what it holds wins when a batch is repeated.
+brought it: what a training set would hold for a spine row at that moment.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twinlake.crash_points import reached
 from twinlake.definitions.resolution import all_columns, needed_columns, view_features
 from twinlake.definitions.services import Model
 from twinlake.definitions.sources import Source
@@ -22,19 +20,17 @@ from twinlake.definitions.types import Field
 from twinlake.definitions.views import FeatureView
 from twinlake.errors import InputError
 from twinlake.flows import on_demand
-from twinlake.flows.modelling import tracking_store
+from twinlake.flows.predictions import PredictionTable, Said, filled
 from twinlake.flows.project import Project
-from twinlake.flows.stream_outputs import TopicOutput
+from twinlake.flows.stream_models import Champion
 from twinlake.flows.stream_publishing import NewEvents
 from twinlake.kernel.events import Queries
 from twinlake.kernel.on_demand import compute
 from twinlake.kernel.views import ViewShape
-from twinlake.lake import arrays, stream_batches, tables
-from twinlake.lake.arrow_types import arrow_type
+from twinlake.lake import arrays, stream_memory
 from twinlake.lake.feature_rows import PREFIX
 from twinlake.lake.recent import RecentEvents, distinct_keys
 from twinlake.lake.vectors import vectors
-from twinlake.models.registered import load_champion
 
 # Why an event was not scored.
 TOO_LATE = "windows reach further back than the stream holds"
@@ -54,18 +50,32 @@ class Scored:
     positive: int = 0
     unscored: int = 0
 
+    def __add__(self, other: Scored) -> Scored:
+        return Scored(
+            self.predictions + other.predictions,
+            self.positive + other.positive,
+            self.unscored + other.unscored,
+        )
+
 
 def scored_source(model: Model) -> Source:
-    """Give the source whose events a model can score: the one that all its features come from.
+    """Give the source whose events a model can score.
+
+    That is the one that it names, or the one that all its features come from.
 
     Raises:
-        InputError: They come from several, or the source lacks a column that the model takes.
+        InputError: Its features come from several or from another one, or the source lacks a column
+            that the model takes.
     """
     sources = {view.source.name: view.source for view, _ in model.service.needed()}
+    if model.source is not None:
+        sources[model.source.name] = model.source
     if len(sources) != 1:
+        found = f"features of {len(sources)} sources: {', '.join(sources)}" if sources else "none"
         raise InputError(
-            f"model {model.name} takes features of {len(sources)} sources: {', '.join(sources)}",
-            hint="a stream scores events of the one source that all features come from",
+            f"model {model.name} takes {found}",
+            hint="a stream scores events of the one source that all features come from; "
+            "a model without features of views names it: Model(source=...)",
         )
     for view, _ in model.service.needed():
         if view is not view.stored:
@@ -90,7 +100,7 @@ def event_columns(model: Model) -> list[str]:
 
 
 class StreamScorer:
-    """Scores the events of a source with a model's newest champion.
+    """Scores the events of a source with a model.
 
     Args:
         project: The project.
@@ -107,92 +117,81 @@ class StreamScorer:
         self._source = scored_source(model)
         self._views = [(view, ViewShape.of(view, names)) for view, names in model.service.needed()]
         self._functions = on_demand.computations(project, model.service)
-        self._champion = load_champion(tracking_store(project, model.name), model.name)
-        self._keys = list(
-            dict.fromkeys(k for view, _ in self._views for k in view.entity.join_keys)
-        )
-        self._columns = self._fields()
-        self._path = project.places.predictions(model.name)
-        self._topic = None if topic is None else TopicOutput(project, topic, self._keys)
-        self._create(since_version)
+        self._champion = Champion(project, model)
+        self._own = list(dict.fromkeys([*self._keys(), *held_columns(model)]))
+        keys = self._keys() or list(self._source.event_id_columns)
+        self._table = PredictionTable(project, model, self._columns(), keys, topic, since_version)
 
-    def _fields(self) -> list[Field]:
+    def _keys(self) -> list[str]:
+        return list(dict.fromkeys(k for view, _ in self._views for k in view.entity.join_keys))
+
+    def _columns(self) -> list[Field]:
         types = all_columns(self._source)
-        own = dict.fromkeys(
-            [*self._keys, *self._source.event_id_columns, *event_columns(self.model)]
-        )
-        fields = [Field(name, types[name]) for name in own]
+        fields = [Field(name, types[name]) for name in self._own]
         fields.append(Field("event_timestamp", "timestamp"))
         for view, shape in self._views:
             names = {feature.name for feature in shape.features}
             fields += [Field(f.name, f.type) for f in view_features(view) if f.name in names]
         for function in self._functions:
             fields += [Field(name, kind) for name, kind in function.outputs.items()]
-        return [
-            *fields,
-            Field("prediction", "double"),
-            Field("is_positive", "boolean"),
-            Field("unscored", "string"),
-            Field("model_version", "int"),
-            Field("_event_version", "bigint"),
-            Field("_event_row", "bigint"),
-        ]
+        return fields
 
-    def _create(self, since_version: int) -> None:
-        spark = self.project.spark
-        if not tables.exists(self._path):
-            tables.create(
-                spark,
-                self._path,
-                self._columns,
-                f"Predictions of model {self.model.name}, one per event",
-                skipped_by=["event_timestamp", "_event_version"],
-            )
-        done = [
-            commit.metadata["ingest_version"]
-            for commit in tables.commits(spark, self._path, 20)
-            if "ingest_version" in commit.metadata
-        ]
-        self._version = max(done, default=-1)
-        if not done:  # from here on; what was there before is history
-            self._append(pa.Table.from_pylist([], schema=self._schema()), since_version)
+    def catch_up(self, recent: RecentEvents, views: Sequence[FeatureView]) -> Scored:
+        """Score what was landed but not scored when the last stream ended.
 
-    def _schema(self) -> pa.Schema:
-        return pa.schema([(f.name, arrow_type(f.type)) for f in self._columns])
-
-    def catch_up(self, recent: RecentEvents) -> Scored:
-        """Score what was landed but not scored when the last stream ended."""
-        left = recent.after_version(self._version)
-        if left is None or not left.num_rows:
-            return Scored()
-        newest = pc.max(left.column("version")).as_py()
-        return self.take(NewEvents(newest, 0, left), recent)
+        Args:
+            recent: The events that are held.
+            views: All views of the source.
+        """
+        path, extra = self.project.places.events(self._source.name), held_columns(self.model)
+        done = Scored()
+        landed = stream_memory.landed_after(
+            self.project.spark, path, self._source, views, self._table.version, extra
+        )
+        for events in landed:
+            newest = pc.max(events.column("version")).as_py()
+            done += self.take(NewEvents(newest, 0, events.combine_chunks()), recent)
+        return done
 
     def take(self, new: NewEvents, recent: RecentEvents) -> Scored:
         """Score a batch that ``recent`` holds already."""
-        if new.version <= self._version or not new.events.num_rows:
-            return Scored()
         asked = new.events
-        inputs = self._inputs(asked, recent)
-        if inputs is None:
-            table = self._without_prediction(asked)
-        else:
-            table = self._predicted(asked, inputs)
-        self._append(table, new.version)
-        reached("streaming.scored")
-        if self._topic is not None:
-            self._topic.send(table, new.version)
+        if new.version <= self._table.version or not asked.num_rows:
+            return Scored()
+        self._champion.look()
+        inputs, said = self._judged(asked, recent)
+        table = self._table.add(self._told(asked, inputs, said), asked, new.version)
         made = len(table) - table.column("prediction").null_count
         positive = pc.sum(table.column("is_positive")).as_py() or 0
         return Scored(made, positive, len(table) - made)
 
-    def _inputs(self, asked: pa.Table, recent: RecentEvents) -> dict[str, pa.Array] | None:
-        """Give features of the events by name, in their order; None where they reach too far."""
+    def _in_time(
+        self, asked: pa.Table, recent: RecentEvents
+    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Tell of which events all that their windows hold is held."""
+        if not recent.is_cut or not self._views:
+            return np.ones(asked.num_rows, np.bool_)
+        reach_us = max(shape.reach_us for _, shape in self._views)
+        return arrays.integers(asked, "event_us") - reach_us >= recent.since_us
+
+    def _judged(self, asked: pa.Table, recent: RecentEvents) -> tuple[dict[str, pa.Array], Said]:
+        """Give what the model is given of events, and what it says of them."""
+        in_time = self._in_time(asked, recent)
+        if in_time.all():
+            inputs = self._inputs(asked, recent)
+            return inputs, self._champion.say(inputs)
+        late = Said.nothing(int(np.count_nonzero(~in_time)), TOO_LATE)
+        if not in_time.any():
+            return {}, late
+        inputs, said = self._judged(asked.filter(pa.array(in_time)).combine_chunks(), recent)
+        place = pa.array(np.where(in_time, np.cumsum(in_time) - 1, 0), mask=~in_time)
+        spread = {name: column.take(place) for name, column in inputs.items()}
+        return spread, filled(said, late, in_time)
+
+    def _inputs(self, asked: pa.Table, recent: RecentEvents) -> dict[str, pa.Array]:
+        """Give features of the events, and what the model takes of themselves, by name."""
         found: dict[str, pa.Array] = {}
         for view, shape in self._views:
-            earliest_us = pc.min(asked.column("event_us")).as_py()
-            if recent.is_cut and earliest_us - shape.reach_us < recent.since_us:
-                return None
             found |= _features(view, shape, asked, recent)
         for name in event_columns(self.model):
             found[name] = arrays.chunk(asked, PREFIX + name)
@@ -204,65 +203,16 @@ class StreamScorer:
                 found[name] = arrays.arrow_column(cell.values, cell.valid, kind)
         return found
 
-    def _predicted(self, asked: pa.Table, inputs: dict[str, pa.Array]) -> pa.Table:
-        names = self._champion.features
-        prediction = self._champion.predict(pa.table({name: inputs[name] for name in names}))
-        threshold = self.model.threshold
-        positive = pa.nulls(len(asked), pa.bool_())
-        if threshold is not None:
-            positive = pa.array(prediction > threshold)
-        return self._table(asked, inputs, pa.array(prediction), positive, None)
-
-    def _without_prediction(self, asked: pa.Table) -> pa.Table:
-        inputs = {n: arrays.chunk(asked, PREFIX + n) for n in event_columns(self.model)}
-        nothing = pa.nulls(len(asked), pa.float64()), pa.nulls(len(asked), pa.bool_())
-        return self._table(asked, inputs, *nothing, TOO_LATE)
-
-    def _table(
-        self,
-        asked: pa.Table,
-        inputs: dict[str, pa.Array],
-        prediction: pa.Array,
-        positive: pa.Array,
-        unscored: str | None,
-    ) -> pa.Table:
-        count = len(asked)
-        made = {
-            "event_timestamp": arrays.instants(arrays.integers(asked, "event_us")),
-            "prediction": prediction,
-            "is_positive": positive,
-            "unscored": pa.array([unscored] * count, pa.string()),
-            "model_version": pa.array(np.full(count, self._champion.version, np.int32)),
-            "_event_version": asked.column("version"),
-            "_event_row": asked.column("row"),
-        }
-        columns = []
-        for name in self._schema().names:
-            if name in made:
-                columns.append(made[name])
-            elif name in inputs:
-                columns.append(inputs[name])
-            elif name in asked.column_names:
-                columns.append(asked.column(name))
-            elif PREFIX + name in asked.column_names:
-                columns.append(asked.column(PREFIX + name))
-            else:
-                columns.append(pa.nulls(count))
-        typed = [c.cast(f.type) for c, f in zip(columns, self._schema(), strict=True)]
-        return pa.Table.from_arrays(typed, schema=self._schema())
-
-    def _append(self, table: pa.Table, version: int) -> None:
-        stream_batches.append_arrow(
-            self.project.spark,
-            table,
-            self._columns,
-            self._path,
-            writer=f"twinlake/scorer/{self.model.name}",
-            number=version,
-            metadata={"ingest_version": version, "model_version": self._champion.version},
-            scratch=self.project.places.new_scratch(),
-        )
-        self._version = version
+    def _told(
+        self, asked: pa.Table, inputs: dict[str, pa.Array], said: Said
+    ) -> dict[str, pa.Array]:
+        """Give what the table says of events: themselves whatever became of them."""
+        own = {}
+        for name in self._own:
+            held = PREFIX + name
+            own[name] = arrays.chunk(asked, held if held in asked.column_names else name)
+        happened = {"event_timestamp": arrays.instants(arrays.integers(asked, "event_us"))}
+        return inputs | own | happened | said.of(self.model)
 
 
 def _features(
@@ -304,10 +254,11 @@ def _sequence(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     return pair.view("V16")
 
 
-def extra_columns(models: Sequence[Model]) -> list[str]:
-    """Name what events must be held with beside what views read."""
-    names: dict[str, None] = {}
-    for model in models:
-        names |= dict.fromkeys(event_columns(model))
-        names |= dict.fromkeys(scored_source(model).event_id_columns)
-    return list(names)
+def held_columns(model: Model) -> list[str]:
+    """Name what a model's events are held with beside what views read.
+
+    That is what the model takes of them, what identifies them, and the label, where they bring it.
+    """
+    source = scored_source(model)
+    label = [model.label] if model.label in all_columns(source) else []
+    return list(dict.fromkeys([*source.event_id_columns, *event_columns(model), *label]))

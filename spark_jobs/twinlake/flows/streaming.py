@@ -275,7 +275,7 @@ def stream(
         What was done, by source.
 
     Raises:
-        InputError: There is no such view, or none is published by stream.
+        InputError: There is no such view; or none is published by stream and nothing is scored.
         StateError: Another process lands a source or publishes a view.
     """
     begin = partial(
@@ -312,9 +312,10 @@ def _stream_until_it_ends(
     make: Callable[..., SourceStream],
 ) -> None:
     """Stream views as ``stream`` does; what is done is counted in ``progress``, by source."""
-    views = _chosen(project, names)
     scoring = {name: scored_source(project.model(name)).name for name in models}
-    sources = {view.source.name: view.source for view in views}
+    views = _chosen(project, names, is_scoring=bool(scoring))
+    applied = project.applied().definitions.sources
+    sources = {name: applied[name] for name in [*(v.source.name for v in views), *scoring.values()]}
     running: list[SourceStream] = []
     with ExitStack() as ends:
         for name, source in sources.items():
@@ -376,12 +377,12 @@ def supervised(
         wait_s = min(2 * wait_s, _LAST_WAIT_S)
 
 
-def _chosen(project: Project, names: Sequence[str]) -> list[FeatureView]:
+def _chosen(project: Project, names: Sequence[str], *, is_scoring: bool) -> list[FeatureView]:
     applied = project.applied().definitions.views
     chosen = [project.view(name) for name in names]
     if not names:
         chosen = [view for view in applied.values() if view.publish == "stream"]
-    if not chosen:
+    if not chosen and not is_scoring:
         raise InputError(
             "no view is published by stream", hint='name views, or define them publish="stream"'
         )

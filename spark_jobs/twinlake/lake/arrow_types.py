@@ -18,7 +18,9 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("us", "UTC"),
     "binary": pa.binary(),
-    "array<string>": pa.list_(pa.string()),  # of twinlake's own tables
+    # Of twinlake's own tables.
+    "array<string>": pa.list_(pa.string()),
+    "array<double>": pa.list_(pa.float64()),
 }
 
 

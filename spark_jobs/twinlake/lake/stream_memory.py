@@ -6,7 +6,7 @@ batch in time looks, and then kept up to date from batch to batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from twinlake.definitions.resolution import needed_columns
 from twinlake.definitions.sources import Source
 from twinlake.definitions.times import DAY_US
 from twinlake.definitions.views import FeatureView
-from twinlake.lake import arrays, events, tables
+from twinlake.lake import arrays, events, predictions, tables
 from twinlake.lake.claims import ClaimIndex, Claims
 from twinlake.lake.feature_rows import PREFIX
 from twinlake.lake.recent import RecentEvents
@@ -132,6 +132,23 @@ def load_recent(
     return recent
 
 
+def landed_after(
+    spark: SparkSession,
+    path: Path,
+    source: Source,
+    views: Sequence[FeatureView],
+    version: int,
+    extra: Sequence[str],
+) -> Iterator[pa.Table]:
+    """Read the events of ingest versions after one, in their order, some versions at a time.
+
+    Yields:
+        What ``taking_part`` gives of a batch.
+    """
+    frame = events.accepted(spark, path, source).where(F.col("_version") > version)
+    yield from predictions.in_pieces(_as_held(frame, views, extra), "version")
+
+
 def load_landed_after(
     spark: SparkSession,
     path: Path,
@@ -156,13 +173,16 @@ def load_landed_after(
 def _collected(
     frame: DataFrame, views: Sequence[FeatureView], extra: Sequence[str]
 ) -> pa.Table | None:
+    batches = _as_held(frame, views, extra)._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
+    return pa.Table.from_batches(batches) if batches else None
+
+
+def _as_held(frame: DataFrame, views: Sequence[FeatureView], extra: Sequence[str]) -> DataFrame:
     keys, columns = _held(views, extra)
-    listed = frame.select(
+    return frame.select(
         *keys,
         F.unix_micros("_event_timestamp").alias("event_us"),
         F.unix_micros("_known_timestamp").alias("known_us"),
         *(F.col(f"_{name}").alias(name) for name in ("hash_a", "hash_b", "version", "row")),
         *(F.col(tables.quoted(name)).alias(PREFIX + name) for name in columns),
     )
-    batches = listed._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
-    return pa.Table.from_batches(batches) if batches else None

@@ -19,6 +19,7 @@ from delta.exceptions import MetadataChangedException
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
 
 from twinlake.definitions.types import Field
 from twinlake.errors import StateError
@@ -183,6 +184,12 @@ def read(spark: SparkSession, path: Path, version: int | None = None) -> DataFra
             f"cannot read the table {path}{at}: {innermost(error)}",
             hint=f"was it moved, vacuumed or damaged? {LIST_DAMAGE}",
         ) from error
+
+
+def since(frame: DataFrame, column: str, us: int) -> DataFrame:
+    """Leave the rows whose timestamp in a column is not before a moment."""
+    # Compared as timestamps, so that Delta leaves out files by their statistics.
+    return frame.where(F.col(quoted(column)) >= F.timestamp_micros(F.lit(us)))
 
 
 def lost_files(frame: DataFrame) -> list[Path]:

@@ -7,6 +7,7 @@ nothing else.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from twinlake.definitions.services import CLASS_PROBABILITIES
 from twinlake.errors import InputError, StateError
 from twinlake.models.boosting import xgb
 from twinlake.models.columns import Categories, Doubles, categories_of, model_inputs
@@ -23,6 +25,7 @@ from twinlake.models.recipe import TrainingRecipe
 from twinlake.models.split import TimeSplit, split_by_time
 
 UBJSON_FILE = "model.ubj"
+CLASSES_ATTRIBUTE = "twinlake.classes"
 # An object whose first name has a length of 64 bits.
 UBJSON_BEGINS = b"{L"
 DEFAULT_PARAMS: Mapping[str, Any] = {
@@ -55,6 +58,11 @@ class BoostedTrees:
         listed = self.booster.get_categories(export_to_arrow=True).to_arrow()
         return {name: values.cast(pa.string()) for name, values in listed if values is not None}
 
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Name the classes that it tells apart; none where it tells none."""
+        return tuple(json.loads(self.booster.attr(CLASSES_ATTRIBUTE) or "[]"))
+
     @property
     def rounds(self) -> int:
         """Count the trees."""
@@ -64,8 +72,10 @@ class BoostedTrees:
         """Forecast each row; see ``Scorer``."""
         return np.asarray(self.booster.predict(self._matrix(table, threads)), dtype=np.float64)
 
-    def contributions(self, table: pa.Table) -> Doubles:
+    def contributions(self, table: pa.Table) -> Doubles | None:
         """Give SHAP values, exact for trees; see ``Scorer``."""
+        if self.classes:
+            return None
         told = self.booster.predict(self._matrix(table, 1), pred_contribs=True)
         return np.asarray(told, dtype=np.float64)
 
@@ -125,6 +135,8 @@ def fit_trees(
         InputError: XGBoost refuses the parameters.
     """
     params = {**DEFAULT_PARAMS, **recipe.params, "seed": seed, "nthread": threads, "verbosity": 0}
+    if recipe.classes:
+        params |= {"objective": CLASS_PROBABILITIES, "num_class": len(recipe.classes)}
     told: dict[str, Any] = {"verbose_eval": False}
     tail: TimeSplit | None = None
     if recipe.early_stopping_rounds is not None:
@@ -147,6 +159,8 @@ def fit_trees(
             f"XGBoost refuses the parameters of {recipe.name}: {first_line(error)}",
             hint="look at parameters= and candidates= of the model",
         ) from error
+    if recipe.classes:  # the file alone has to say what its numbers are of
+        booster.set_attr(**{CLASSES_ATTRIBUTE: json.dumps(recipe.classes)})
     if tail is None:
         return BoostedTrees(booster), None
     return BoostedTrees(booster[: booster.best_iteration + 1]), tail.cut

@@ -11,8 +11,10 @@ import pyarrow as pa
 
 from twinlake.definitions.services import (
     DECISION_TREE,
+    LINEAR_DISCRIMINANT,
     LOGISTIC_REGRESSION,
     OWN_SETTINGS,
+    QUADRATIC_DISCRIMINANT,
     RIDGE,
     ROUNDS,
     Parameter,
@@ -44,7 +46,8 @@ class Candidate:
 
     Attributes:
         name: What the leaderboard calls it.
-        algorithm: ``xgboost``, ``logistic_regression``, ``ridge`` or ``decision_tree``.
+        algorithm: ``xgboost``, ``logistic_regression``, ``ridge``, ``decision_tree``, or of classes
+            ``linear_discriminant`` and ``quadratic_discriminant``.
         recipe: The model's recipe, with this candidate's parameters.
     """
 
@@ -80,8 +83,11 @@ def candidates_of(recipe: TrainingRecipe) -> list[Candidate]:
         merged = dataclasses.replace(recipe, params=params, rounds=rounds)
         found.append(Candidate(name, XGBOOST, merged))
     plain = dataclasses.replace(recipe, candidates={})
-    linear = RIDGE if recipe.threshold is None else LOGISTIC_REGRESSION
-    found += [Candidate(name, name, plain) for name in (linear, DECISION_TREE)]
+    if recipe.classes:
+        others = [LOGISTIC_REGRESSION, LINEAR_DISCRIMINANT, QUADRATIC_DISCRIMINANT]
+    else:
+        others = [RIDGE if recipe.threshold is None else LOGISTIC_REGRESSION]
+    found += [Candidate(name, name, plain) for name in (*others, DECISION_TREE)]
     return found
 
 

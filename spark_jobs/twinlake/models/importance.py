@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from twinlake.models.class_figures import class_figures
 from twinlake.models.classification import ranking
 from twinlake.models.columns import Doubles
 from twinlake.models.recipe import TrainingRecipe
@@ -41,8 +42,8 @@ def shuffled(
 ) -> Importance:
     """Find what the model loses where one feature is shuffled over the rows of the test part.
 
-    It is ROC AUC that is lost, or mean absolute error that is added; below 0 the model does better
-    without.
+    It is ROC AUC that is lost, or log loss of classes or mean absolute error that is added; below 0
+    the model does better without.
 
     Args:
         scorer: The model.
@@ -62,6 +63,8 @@ def shuffled(
 
     def loss(asked: pa.Table) -> float:
         forecast = scorer.predict(asked, threads=threads)
+        if recipe.classes:
+            return _class_loss(actual, forecast, scorer, recipe)
         return -ranking(actual, forecast) if is_ranked else _mean_error(actual, forecast)
 
     whole = loss(rows)
@@ -71,7 +74,16 @@ def shuffled(
         mixed = rows.set_column(place, name, rows[name].take(order))
         values[name] = loss(mixed) - whole
     lost = "ROC AUC lost" if is_ranked else "mean absolute error added"
+    lost = "log loss added" if recipe.classes else lost
     return Importance(f"{lost} where the feature is shuffled", values)
+
+
+def _class_loss(
+    actual: Doubles, forecast: Doubles, scorer: Scorer, recipe: TrainingRecipe
+) -> float:
+    order = [recipe.classes.index(name) for name in scorer.classes]
+    place = np.argsort(order)[actual.astype(np.int64)]
+    return class_figures(place, forecast, scorer.classes).log_loss
 
 
 def _mean_error(actual: Doubles, forecast: Doubles) -> float:

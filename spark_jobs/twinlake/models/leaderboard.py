@@ -16,6 +16,7 @@ OF_PROBABILITIES = (
     "roc_auc", "log_loss", "accuracy", "average_precision", "precision", "recall"
 )  # fmt: skip
 OF_FORECASTS = ("mae", "rmse")
+OF_CLASSES = ("mean_per_class_error", "log_loss", "rmse", "mse", "accuracy")
 GREATER_IS_BETTER = {"roc_auc", "accuracy", "average_precision", "precision", "recall"}
 
 
@@ -40,12 +41,14 @@ class Entry:
         if self.result.classification is not None:
             told = self.result.classification.metrics()
             return {name: told[name] for name in OF_PROBABILITIES}
+        if self.result.classes is not None:
+            return self.result.classes.metrics()
         errors = self.result.errors["model"]
         return {"mae": errors.mae, "rmse": errors.rmse}
 
 
 def ranked(entries: Iterable[Entry]) -> list[Entry]:
-    """Put candidates in order, best first: by ROC AUC, or mean absolute error.
+    """Put candidates in order, best first: by ROC AUC, mean error per class or mean absolute error.
 
     Equal ones are told apart by log loss, or root mean squared error; those equal in that too stay
     in the order in which they came.
@@ -60,6 +63,8 @@ def ranked(entries: Iterable[Entry]) -> list[Entry]:
 
 def columns(recipe: TrainingRecipe) -> tuple[str, ...]:
     """Name the figures that a leaderboard of a model tells."""
+    if recipe.classes:
+        return OF_CLASSES
     return OF_FORECASTS if recipe.threshold is None else OF_PROBABILITIES
 
 

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from twinlake.definitions.services import LOGISTIC_REGRESSION, RIDGE
+from twinlake.definitions.services import (
+    LINEAR_DISCRIMINANT,
+    LOGISTIC_REGRESSION,
+    QUADRATIC_DISCRIMINANT,
+    RIDGE,
+)
 from twinlake.errors import StateError
 from twinlake.models.columns import Categories, Doubles, categories_of, is_text, model_inputs
 from twinlake.models.recipe import TrainingRecipe
@@ -30,6 +35,8 @@ SKOPS_FILE = "model.skops"
 TREE_DEPTH = 8
 TREE_LEAF_ROWS = 20
 MAX_ITERATIONS = 2_000
+# Without it a class in which a column never varies could not be told from others at all.
+COVARIANCE_SHRINKAGE = 1e-3
 # Beyond what skops trusts by itself.
 FURTHER_TRUSTED = ("numpy.dtype", "sklearn.tree._tree.Tree")
 # All that a pipeline of ours is made of. skops itself trusts every estimator of scikit-learn.
@@ -44,6 +51,8 @@ TRUSTED = frozenset(
         "numpy.float64",
         "numpy.int64",
         "numpy.ndarray",
+        "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
+        "sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis",
         "sklearn.compose._column_transformer.ColumnTransformer",
         "sklearn.impute._base.MissingIndicator",
         "sklearn.impute._base.SimpleImputer",
@@ -85,11 +94,19 @@ class Pipeline:
                 return {column: pa.array(values.tolist(), pa.string()) for column, values in listed}
         return {}
 
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Name the classes that it tells apart; none where it tells none."""
+        learned = getattr(self.fitted, "classes_", np.empty(0))
+        return tuple(map(str, learned)) if learned.dtype.kind == "U" else ()
+
     def predict(self, table: pa.Table, *, threads: int = 1) -> Doubles:  # noqa: ARG002 (see Scorer)
         """Forecast each row; see ``Scorer``."""
         if not len(table):
-            return np.empty(0)
+            return np.empty((0, len(self.classes)) if self.classes else 0)
         rows = frame(model_inputs(table, self.features, self.categories))
+        if self.classes:
+            return np.asarray(self.fitted.predict_proba(rows), dtype=np.float64)
         if hasattr(self.fitted, "predict_proba"):
             return np.asarray(self.fitted.predict_proba(rows)[:, 1], dtype=np.float64)
         return np.asarray(self.fitted.predict(rows), dtype=np.float64)
@@ -144,14 +161,17 @@ def fit_pipeline(learned: pa.Table, recipe: TrainingRecipe, algorithm: str, seed
     Args:
         learned: Features and label as ``as_feature`` gives them.
         recipe: What to learn; XGBoost's parameters mean nothing here.
-        algorithm: ``logistic_regression``, ``ridge`` or ``decision_tree``, as candidates name them.
+        algorithm: As candidates name them, such as ``logistic_regression``.
         seed: For what the algorithm leaves to chance.
     """
     from sklearn.pipeline import Pipeline as Steps
 
     estimator = _estimator(algorithm, recipe, seed)
     fitted = Steps([("inputs", _columns_to_numbers(learned, recipe)), (algorithm, estimator)])
-    fitted.fit(frame(learned.select(list(recipe.features))), learned[recipe.label].to_numpy())
+    label = learned[recipe.label].to_numpy()
+    if recipe.classes:
+        label = np.array(recipe.classes)[label.astype(np.int64)]
+    fitted.fit(frame(learned.select(list(recipe.features))), label)
     return Pipeline(fitted)
 
 
@@ -183,6 +203,10 @@ def _columns_to_numbers(learned: pa.Table, recipe: TrainingRecipe) -> Any:  # no
 
 
 def _estimator(algorithm: str, recipe: TrainingRecipe, seed: int) -> Any:  # noqa: ANN401 (untyped)
+    from sklearn.discriminant_analysis import (
+        LinearDiscriminantAnalysis,
+        QuadraticDiscriminantAnalysis,
+    )
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -190,7 +214,12 @@ def _estimator(algorithm: str, recipe: TrainingRecipe, seed: int) -> Any:  # noq
         return LogisticRegression(max_iter=MAX_ITERATIONS)
     if algorithm == RIDGE:
         return Ridge()
-    kind = DecisionTreeRegressor if recipe.threshold is None else DecisionTreeClassifier
+    if algorithm == LINEAR_DISCRIMINANT:
+        return LinearDiscriminantAnalysis()
+    if algorithm == QUADRATIC_DISCRIMINANT:
+        return QuadraticDiscriminantAnalysis(reg_param=COVARIANCE_SHRINKAGE)
+    is_number = recipe.threshold is None and not recipe.classes
+    kind = DecisionTreeRegressor if is_number else DecisionTreeClassifier
     return kind(max_depth=TREE_DEPTH, min_samples_leaf=TREE_LEAF_ROWS, random_state=seed)
 
 

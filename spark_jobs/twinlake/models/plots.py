@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from twinlake.models.class_figures import ClassFigures
 from twinlake.models.classification import Classification
 from twinlake.models.importance import Importance
 from twinlake.models.leaderboard import Entry
@@ -23,6 +24,8 @@ def draw_result(result: TrainingResult, label: str, folder: Path) -> None:
         judged = {"model": result.classification}
         draw_precision_recall(judged, label, folder / "precision_recall.png")
         draw_calibration(judged, label, folder / "calibration.png")
+    if result.classes is not None:
+        draw_confusion(result.classes, label, folder / "confusion.png")
     if result.test_tail is not None:
         draw_forecast(result.test_tail, label, folder / "forecast.png")
 
@@ -34,6 +37,11 @@ def draw_leaderboard(entries: Sequence[Entry], label: str, folder: Path) -> None
     if judged:
         draw_precision_recall(judged, label, folder / "precision_recall.png")
         draw_calibration(judged, label, folder / "calibration.png")
+        return
+    by_class = {e.candidate.name: e.result.classes for e in entries}
+    apart = {name: one.mean_per_class_error for name, one in by_class.items() if one is not None}
+    if apart:
+        _draw_bars(apart, f"{label}, mean error per class", folder / "errors.png")
         return
     errors = {e.candidate.name: e.result.errors["model"].mae for e in entries}
     _draw_bars(errors, f"{label}, mean absolute error", folder / "errors.png")
@@ -72,6 +80,26 @@ def draw_calibration(judged: Judged, label: str, out: Path) -> None:
         axes.legend()
 
     _save(out, (6, 5), draw)
+
+
+def draw_confusion(told: ClassFigures, label: str, out: Path) -> None:
+    """Draw how often each class was taken for which, as PNG."""
+
+    def draw(axes: Any) -> None:  # noqa: ANN401 (of matplotlib)
+        axes.imshow(told.confusion, cmap="Blues")
+        places = range(len(told.classes))
+        for row in places:
+            for column in places:
+                count = int(told.confusion[row, column])
+                is_dark = count > told.confusion.max() / 2
+                colour = "white" if is_dark else "black"
+                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
+        axes.set_xticks(places, told.classes, rotation=30)
+        axes.set_yticks(places, told.classes)
+        axes.set(xlabel="taken for", ylabel=label)
+        axes.set_title(f"mean error per class {told.mean_per_class_error:.4f}")
+
+    _save(out, (5, 4), draw)
 
 
 def draw_forecast(tail: pa.Table, label: str, out: Path) -> None:

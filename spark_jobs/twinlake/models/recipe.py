@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from twinlake.definitions.services import PROBABILITIES, RESERVED_PARAMETERS, Parameter
+from twinlake.definitions.services import (
+    CLASS_PROBABILITIES,
+    FEWEST_FOLDS,
+    PROBABILITIES,
+    RESERVED_PARAMETERS,
+    Parameter,
+)
 from twinlake.errors import InputError
 
 
@@ -23,6 +29,8 @@ class TrainingRecipe:
         tested_from_us: What happened then or later is held out, instead of a fraction.
         threshold: The label is 0 or 1 and is forecast as a probability; a row whose probability is
             above the threshold is called positive.
+        classes: The label is text, one of these; each is forecast with its probability.
+        folds: Measured by cross-validation in so many parts, and learned from all rows.
         params: XGBoost's parameters; threads and seed are arguments of the training.
         candidates: Settings that a leaderboard tries beside these: name to what differs.
         rounds: How many trees, or how many at most with early stopping.
@@ -45,6 +53,8 @@ class TrainingRecipe:
     trained_from_us: int | None = None
     tested_from_us: int | None = None
     threshold: float | None = None
+    classes: tuple[str, ...] = ()
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no training set can satisfy.
@@ -69,7 +79,7 @@ class TrainingRecipe:
             problems.append(f"params must not set {', '.join(reserved)}")
         if "model" in self.baselines:
             problems.append("a baseline cannot be called model")
-        problems += [*self._split_problems(), *self._threshold_problems()]
+        problems += [*self._split_problems(), *self._threshold_problems(), *self._class_problems()]
         if problems:
             raise InputError(f"recipe {self.name}: " + "; ".join(problems))
 
@@ -89,6 +99,15 @@ class TrainingRecipe:
                 yield "threshold must lie between 0 and 1"
             if self.baselines:
                 yield "baselines forecast numbers, and this model gives probabilities"
+
+    def _class_problems(self) -> Iterator[str]:
+        objective = self.params.get("objective", CLASS_PROBABILITIES)
+        if self.classes and (objective != CLASS_PROBABILITIES or self.threshold is not None):
+            yield f"classes go with the objective {CLASS_PROBABILITIES} alone"
+        elif self.classes and self.baselines:
+            yield "baselines forecast numbers, and this model gives probabilities"
+        if self.folds is not None and self.folds < FEWEST_FOLDS:
+            yield f"folds must be at least {FEWEST_FOLDS}"
 
     def columns(self) -> tuple[str, ...]:
         """Name every column of a training set that the training reads, each once."""

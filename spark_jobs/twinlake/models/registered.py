@@ -103,6 +103,18 @@ def newer_champion(
         return Champion(_read(client, store, found), int(found.version))
 
 
+def name_champion(store: TrackingStore, name: str, version: int, alias: str = "champion") -> None:
+    """Let an alias name a registered version of a model, which who serves or scores takes over.
+
+    Raises:
+        InputError: There is no such model or version.
+        EnvironmentFailure: MLflow does not answer.
+    """
+    with mlflow_at(store.uri, patient=False) as client:
+        _found(lambda: client.get_model_version(name, str(version)), name, f"version {version}")
+        client.set_registered_model_alias(name, alias, str(version))
+
+
 def fetch_file(location: str, file: str, folder: str, tracking_uri: str) -> bytes:
     """Fetch a model's file as it is stored."""
     import mlflow.artifacts

@@ -37,6 +37,11 @@ class Scorer(Protocol):
         """Give the columns of text among them, each with the values that it knows."""
         ...
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Name the classes that it tells apart, in its order; none of another kind of model."""
+        ...
+
     def predict(self, table: pa.Table, *, threads: int = 1) -> Doubles:
         """Forecast each row.
 
@@ -46,7 +51,8 @@ class Scorer(Protocol):
             threads: How many threads may be used.
 
         Returns:
-            Probabilities, or forecasts in the unit of the label, shape (rows,).
+            Probabilities, or forecasts in the unit of the label, shape (rows,); of a model with
+            classes the probability of each, shape (rows, classes).
 
         Raises:
             InputError: A column is missing, or of another type than the model learned.
@@ -65,7 +71,7 @@ class Scorer(Protocol):
 
         Returns:
             Shape (rows, features and one for all rows alike); a row's sum is the forecast before it
-            becomes a probability.
+            becomes a probability. None of a model with classes too.
 
         Raises:
             InputError: As ``predict``.

@@ -208,15 +208,20 @@ def _log_facts(
         "label": recipe.label,
         "features": ",".join(recipe.features),
         "baselines": ",".join(f"{name}={column}" for name, column in recipe.baselines.items()),
-        "cut": result.cut.isoformat(),
     }
+    if result.cut is not None:
+        params["cut"] = result.cut.isoformat()
     if candidate.algorithm == XGBOOST:
         params |= {"rounds": recipe.rounds}
         params |= {f"xgboost.{name}": value for name, value in recipe.params.items()}
-    if recipe.tested_from_us is None:
+    if recipe.folds is not None:
+        params["folds"] = recipe.folds
+    elif recipe.tested_from_us is None:
         params["test_fraction"] = recipe.test_fraction
     if recipe.trained_from_us is not None:
         params["trained_from"] = format_instant(recipe.trained_from_us)
+    if recipe.classes:
+        params["classes"] = ",".join(recipe.classes)
     if recipe.threshold is not None:
         params["threshold"] = recipe.threshold
     metrics = {
@@ -246,7 +251,8 @@ def _log_data(
     """Log the training set and the tables it was built from, each with its Delta version."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    receipt, texts = origin.receipt, result.scorer.categories
+    receipt = origin.receipt
+    texts = {*result.scorer.categories, *((recipe.label,) if recipe.classes else ())}
     columns = [
         {"type": "string" if name in texts else "double", "name": name}
         for name in (*recipe.features, recipe.label)

@@ -19,9 +19,11 @@ import pyarrow.compute as pc
 from twinlake.errors import InputError
 from twinlake.models.boosted_trees import BoostedTrees
 from twinlake.models.candidates import Candidate, own_settings
+from twinlake.models.class_figures import ClassFigures, class_figures
 from twinlake.models.classification import Classification, classify
-from twinlake.models.columns import Doubles, as_doubles, as_feature
+from twinlake.models.columns import Doubles, as_doubles, as_feature, as_text
 from twinlake.models.content import row_hashes
+from twinlake.models.folds import out_of_fold
 from twinlake.models.importance import Importance, gained, shuffled
 from twinlake.models.recipe import TrainingRecipe
 from twinlake.models.scorer import Scorer
@@ -42,10 +44,10 @@ class TrainingResult:
 
     Attributes:
         scorer: The model; with early stopping, cut to its best number of trees.
-        cut: Where the test part begins.
+        cut: Where the test part begins; None of a cross-validation.
         validation_cut: The first timestamp of the validation tail; None without early stopping.
         train_rows: Rows that were learned, the validation tail included.
-        test_rows: Rows at or after the cut.
+        test_rows: Rows at or after the cut; of a cross-validation all of them.
         compared_rows: The test rows where every baseline has a value. The model and all baselines
             are measured on these same rows.
         errors: By name, ``"model"`` and every baseline; none of a classification.
@@ -53,10 +55,11 @@ class TrainingResult:
         test_tail: By timestamp of the test part: ``time`` (us, UTC), ``actual`` and ``forecast``,
             the means over that timestamp's rows; None of a classification.
         classification: How well positives are told from negatives, where that is what is learned.
+        classes: How well classes are told apart, where that is.
     """
 
     scorer: Scorer
-    cut: dt.datetime
+    cut: dt.datetime | None
     validation_cut: dt.datetime | None
     train_rows: int
     test_rows: int
@@ -65,6 +68,7 @@ class TrainingResult:
     importance: Importance
     test_tail: pa.Table | None
     classification: Classification | None = None
+    classes: ClassFigures | None = None
 
     @property
     def rounds(self) -> int | None:
@@ -80,6 +84,8 @@ class TrainingResult:
         """
         if self.classification is not None:
             return self.classification.metrics()
+        if self.classes is not None:
+            return self.classes.metrics()
         flat = {f"{name}_mae": found.mae for name, found in self.errors.items()}
         flat |= {f"{name}_rmse": found.rmse for name, found in self.errors.items()}
         naive = [found.mae for name, found in self.errors.items() if name != "model"]
@@ -96,13 +102,13 @@ class Parts:
         recipe: What is learned from it.
         learned: The rows to learn from.
         test: The rows to measure on.
-        cut: Where they begin.
+        cut: Where they begin; None of a cross-validation, where both are all rows.
     """
 
     recipe: TrainingRecipe
     learned: pa.Table
     test: pa.Table
-    cut: dt.datetime
+    cut: dt.datetime | None
 
 
 def train(table: pa.Table, recipe: TrainingRecipe, *, seed: int, threads: int) -> TrainingResult:
@@ -132,18 +138,32 @@ def split_parts(table: pa.Table, recipe: TrainingRecipe) -> Parts:
     Raises:
         InputError: A column is missing or of a type that no model takes, a label or time is null, a
             feature is infinite, one side of the split would be empty, or where probabilities are
-            learned, a label is neither 0 nor 1 or all rows to learn from have the same.
+            learned, a label is none that the model knows or all rows to learn from have the same.
     """
     ordered = canonical_order(check_columns(table, recipe), recipe)
+    if recipe.folds is not None:
+        _require_labels(ordered, recipe)
+        return Parts(recipe, ordered, ordered, None)
     split = split_of(ordered, recipe)
     learned, test = ordered.filter(pa.array(split.before)), ordered.filter(pa.array(split.after))
-    if recipe.threshold is not None and pc.count_distinct(learned[recipe.label]).as_py() < 2:
+    _require_labels(learned, recipe)
+    return Parts(recipe, learned, test, split.cut)
+
+
+def _require_labels(learned: pa.Table, recipe: TrainingRecipe) -> None:
+    """Refuse rows from which labels cannot be told apart."""
+    found = pc.unique(learned[recipe.label]).to_pylist()
+    if recipe.threshold is not None and len(found) < 2:
         raise InputError(
-            f"all {len(learned):,} rows to learn from have {recipe.label} "
-            f"{learned[recipe.label][0].as_py():g}",
+            f"all {len(learned):,} rows to learn from have {recipe.label} {found[0]:g}",
             hint="give rows of both labels",
         )
-    return Parts(recipe, learned, test, split.cut)
+    if lacking := [name for code, name in enumerate(recipe.classes) if code not in found]:
+        raise InputError(
+            f"none of the {len(learned):,} rows to learn from has {recipe.label} "
+            f"{', '.join(lacking)}",
+            hint="give rows of all classes, or take those away that there are none of",
+        )
 
 
 def train_candidate(
@@ -164,9 +184,23 @@ def train_candidate(
     """
     recipe, test = parts.recipe, parts.test
     scorer, validation_cut = candidate.fit(parts.learned, seed=seed, threads=threads)
-    forecast = scorer.predict(test, threads=threads)
+    if recipe.folds is None:
+        forecast = scorer.predict(test, threads=threads)
+    else:
+
+        def fit_and_ask(learned: pa.Table, asked: pa.Table) -> Doubles:
+            fitted, _ = candidate.fit(learned, seed=seed, threads=threads)
+            return _in_order(fitted, fitted.predict(asked, threads=threads), recipe)
+
+        forecast = out_of_fold(test, recipe, fit_and_ask)
     found: dict[str, Any]
-    if recipe.threshold is None:
+    if recipe.classes:
+        actual = test[recipe.label].to_numpy().astype(np.int64)
+        if recipe.folds is None:
+            forecast = _in_order(scorer, forecast, recipe)
+        found = {"errors": {}, "compared_rows": len(test), "test_tail": None}
+        found["classes"] = class_figures(actual, forecast, recipe.classes)
+    elif recipe.threshold is None:
         errors, compared_rows = compare(test, forecast, recipe)
         found = {"errors": errors, "compared_rows": compared_rows}
         found["test_tail"] = by_time(test, forecast, recipe)
@@ -184,6 +218,16 @@ def train_candidate(
         importance=worth or shuffled(scorer, test, recipe, seed=seed, threads=threads),
         **found,
     )
+
+
+def _in_order(scorer: Scorer, forecast: Doubles, recipe: TrainingRecipe) -> Doubles:
+    """Give probabilities of classes in the order of the recipe; a class never seen has 0."""
+    if not recipe.classes:
+        return forecast
+    found = np.zeros((len(forecast), len(recipe.classes)))
+    for place, name in enumerate(scorer.classes):
+        found[:, recipe.classes.index(name)] = forecast[:, place]
+    return found
 
 
 def split_of(rows: pa.Table, recipe: TrainingRecipe) -> TimeSplit:
@@ -207,6 +251,8 @@ def check_columns(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:
     for name in recipe.columns():
         if name in recipe.features and name not in recipe.baselines.values():
             columns[name] = as_feature(table[name], name)
+        elif name == recipe.label and recipe.classes:
+            columns[name] = _as_codes(table[name], recipe)
         elif name != recipe.time_column:
             columns[name] = as_doubles(table[name], name)
     label = columns[recipe.label]
@@ -224,6 +270,24 @@ def check_columns(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:
                 hint="write 1 where a row is positive and 0 where it is not",
             )
     return pa.table(columns)
+
+
+def _as_codes(label: pa.ChunkedArray, recipe: TrainingRecipe) -> pa.ChunkedArray:
+    """Write classes as their numbers; of a null there is none.
+
+    Raises:
+        InputError: A row has none of them.
+    """
+    texts = as_text(label, recipe.label)
+    codes = pc.index_in(texts, value_set=pa.array(recipe.classes, pa.string()))
+    strange = texts.filter(pc.and_(pc.is_valid(texts), pc.is_null(codes)))
+    if len(strange):
+        raise InputError(
+            f"label {recipe.label} is none of {', '.join(recipe.classes)} in {len(strange)} of "
+            f"{len(label)} rows, such as {strange[0].as_py()!r}",
+            hint="add it to the classes of the model, or leave such rows out of the spine",
+        )
+    return codes.cast(pa.float64())
 
 
 def canonical_order(table: pa.Table, recipe: TrainingRecipe) -> pa.Table:

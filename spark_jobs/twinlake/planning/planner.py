@@ -167,7 +167,7 @@ def _meaning(definitions: Definitions, kind: str, name: str) -> Any:  # noqa: AN
     if kind == "service":
         return service_fingerprint(item)
     taken = (service_fingerprint(item.service), item.label, tuple(item.spine_features))
-    return (*taken, item.threshold)
+    return (*taken, item.threshold, tuple(item.classes))
 
 
 def added_columns(before: Source, after: Source) -> tuple[Field, ...]:

@@ -6,6 +6,7 @@ STATE/lake/events/SOURCE                              events tables
 STATE/lake/views/VIEW__FINGERPRINT                    feature view tables
 STATE/lake/training_sets/SERVICE__ID                  training sets
 STATE/lake/predictions/MODEL                          what models said of events in the stream
+STATE/lake/quality/MODEL                              what its predictions were worth, by window
 STATE/spines/CONTENT.parquet                          spines that came from memory
 STATE/data_docs/SOURCE/BATCH                          what Great Expectations says of a batch
 STATE/streams/SOURCE                                  where a stream goes on after a restart
@@ -86,6 +87,18 @@ class Places:
     def predictions(self, model: str) -> Path:
         """What a model said of events in the stream."""
         return self.state / "lake" / "predictions" / model
+
+    def prediction_topic_note(self, model: str, topic: str) -> Path:
+        """Up to which ingest version a model's predictions were sent to a topic."""
+        return self.state / "streams" / "predictions" / f"{model}-{topic}"
+
+    def quality(self, model: str, table: str) -> Path:
+        """What a model's predictions were worth: its table ``windows`` or ``figures``."""
+        return self.state / "lake" / "quality" / model / table
+
+    def quality_note(self, model: str) -> Path:
+        """Where who watches a model goes on."""
+        return self.state / "streams" / "quality" / f"{model}.json"
 
     @property
     def spines(self) -> Path:

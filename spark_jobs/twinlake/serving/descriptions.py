@@ -160,6 +160,7 @@ PREDICT = _described(
                             "prediction": {"type": ["number", "null"]},
                             "status": {"type": "string", "enum": ["present", "error"]},
                             "is_positive": {"type": ["boolean", "null"]},
+                            "predicted": {"type": "string"},
                             **_VECTOR,
                         }
                     ),

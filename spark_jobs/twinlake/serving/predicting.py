@@ -27,15 +27,18 @@ class Forecast:
             not be read, for a guess from nothing would pass for an answer.
         status: ``present``, else ``error``.
         is_positive: Whether a probability is above the model's threshold; None without one.
+        predicted: The most probable class, whose probability ``value`` is, of a model with classes.
     """
 
     value: float | None
     status: str
     is_positive: bool | None
+    predicted: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Write it down."""
-        return {"prediction": self.value, "status": self.status, "is_positive": self.is_positive}
+        told = {"prediction": self.value, "status": self.status, "is_positive": self.is_positive}
+        return told if self.predicted is None else told | {"predicted": self.predicted}
 
 
 _FAILED = Forecast(None, ERROR, None)
@@ -84,7 +87,13 @@ def forecasts(
     if not chosen:
         return made
     table = inputs(champion, [answers[place] for place in chosen], [own[n] for n in chosen])
-    for place, value in zip(chosen, champion.predict(table).tolist(), strict=True):
+    said, classes = champion.predict(table), champion.scorer.classes
+    if classes:
+        best = said.argmax(axis=1)
+        for place, values, one in zip(chosen, said.tolist(), best.tolist(), strict=True):
+            made[place] = Forecast(values[one], PRESENT, None, classes[one])
+        return made
+    for place, value in zip(chosen, said.tolist(), strict=True):
         above = None if model.threshold is None else value > model.threshold
         made[place] = Forecast(value, PRESENT, above)
     return made

@@ -50,13 +50,16 @@ def wanted(request: Request) -> str:
 
 
 def written(made: Sequence[Forecast], kind: str) -> bytes:
-    """Write forecasts down; there is no place for a status, so one that failed fails all.
+    """Write forecasts down: numbers, or names of classes.
+
+    There is no place for a status, so one that failed fails all.
 
     Raises:
         EnvironmentFailure: A vector could not be read.
     """
     if any(one.value is None for one in made):
         raise EnvironmentFailure("a vector could not be read")
+    said = [one.value if one.predicted is None else one.predicted for one in made]
     if kind == CSV:
-        return "".join(f"{one.value!r}\n" for one in made).encode()
-    return encoded({"predictions": [one.value for one in made]})
+        return "".join(f"{one}\n" for one in said).encode()
+    return encoded({"predictions": said})

@@ -247,6 +247,8 @@ def _fill_model(project: Project, definitions: Definitions, name: str, made: Ite
         "service": model.service.name,
         "label": model.label,
         "threshold": model.threshold,
+        "classes": ", ".join(model.classes),
+        "scores events of": model.source and model.source.name,
         "takes beside the service": ", ".join(model.spine_features),
     }
     made.came = "Versions"

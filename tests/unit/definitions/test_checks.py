@@ -39,6 +39,12 @@ from twinlake.online.store import OnlineTable
 from twinlake.online.values import RESERVED_PREFIX, check_name
 
 
+def kinds(**changes: Any) -> Model:
+    """A model of classes."""
+    told = {"classes": ["a", "b", "c"], "baselines": {}}
+    return model(**told | changes)
+
+
 def problems_of(*items: object) -> list[Problem]:
     with pytest.raises(DefinitionError) as failure:
         check(shop(*items))
@@ -364,6 +370,34 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
         "model next_amount, baselines",
         "gives probabilities",
     ),
+    "one class": (kinds(classes=["a"]), "model next_amount, classes", "are ['a']"),
+    "a class twice": (kinds(classes=["a", "b", "a"]), "model next_amount, classes", "are ['a'"),
+    "no name": (kinds(classes=["a", "", "b"]), "model next_amount, classes", "one is empty"),
+    "classes and numbers": (
+        kinds(parameters={"objective": "reg:squarederror"}),
+        "model next_amount, classes",
+        "beside the objective reg:squarederror",
+    ),
+    "classes and a threshold": (
+        kinds(threshold=0.5),
+        "model next_amount, threshold",
+        "beside classes",
+    ),
+    "no classes": (
+        model(parameters={"objective": "multi:softprob"}),
+        "model next_amount, classes",
+        "are not given",
+    ),
+    "predicts of nothing": (model(predicts="kind"), "next_amount, predicts", "without classes"),
+    "predicts": (kinds(predicts="a kind"), "model next_amount, predicts", "no safe name"),
+    "predicts the label": (
+        kinds(predicts="amount_tomorrow"),
+        "model next_amount, predicts",
+        "of another column",
+    ),
+    "folds": (model(folds=1), "model next_amount, folds", "is 1"),
+    "folds and time": (until(folds=5), "model next_amount, folds", "held out"),
+    "source of a model": (model(source="iris"), "model next_amount, source", "is 'iris'"),
     "rounds": (model(rounds=0), "model next_amount, rounds", "is 0"),
     "parameters": (model(parameters={"eta": [1]}), "next_amount, parameters", "[1]"),
     "reserved": (model(parameters={"seed": 1}), "model next_amount, parameters", "set seed"),
