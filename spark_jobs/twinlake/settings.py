@@ -233,11 +233,7 @@ def load_settings(
         stream_bootstrap=_stream_bootstrap(text["stream.bootstrap"], origin),
         mlflow_tracking=text["mlflow.tracking"],
         mlflow_artifacts=text["mlflow.artifacts"],
-        serving={
-            key.removeprefix("serving."): value if isinstance(value, int) else text[key]
-            for key, value in values.items()
-            if key.startswith("serving.")
-        },
+        serving=_serving(values, text),
         ui_port=_ui_port(values, origin),
         ui_mlflow=text["ui.mlflow"],
         spark_master=text["spark.master"],
@@ -318,6 +314,15 @@ def _ui_port(values: Flat, origin: str) -> int:
     if not 0 <= port <= MAX_PORT:
         raise InputError(f"[ui] port is {port} ({origin})", hint=f"at most {MAX_PORT}; 0: any")
     return port
+
+
+def _serving(values: Flat, text: Mapping[str, str]) -> dict[str, Value]:
+    """Take what [serving] says, by the names of its keys alone."""
+    return {
+        key.removeprefix("serving."): value if isinstance(value, int) else text[key]
+        for key, value in values.items()
+        if key.startswith("serving.")
+    }
 
 
 def _stream_bootstrap(text: str, origin: str) -> tuple[str, ...]:

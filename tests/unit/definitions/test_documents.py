@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.definitions.shop import entity, model, service, shop, source, view, with_stream
 from twinlake import (
+    Alert,
     Clock,
     DeltaTable,
     Entity,
@@ -18,6 +19,7 @@ from twinlake import (
     Files,
     Kafka,
     Model,
+    Quality,
     Source,
 )
 from twinlake.definitions.checks import check
@@ -49,6 +51,14 @@ def test_definitions_come_back_equal(read: object) -> None:
     "changed",
     [
         source(event_id=None),
+        model(
+            baselines={},
+            classes=("a", "b", "c"),
+            predicts="kind",
+            folds=5,
+            source=source(),
+            quality=Quality(alerts=(Alert("low", "accuracy", below=0.5, windows=2),)),
+        ),
         source(event_id=("order_id", "day"), where="amount > 0", max_ahead="2h"),
         source(known="shipped_at", description="All of them"),
         source(batch=Files("orders.csv", format="csv")),
