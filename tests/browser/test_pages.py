@@ -29,6 +29,7 @@ SHOWN = (
     "/parity",
     "/quarantine",
     "/streams",
+    "/quality",
 )
 
 

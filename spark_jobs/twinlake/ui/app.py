@@ -127,6 +127,7 @@ def _routes(
         "/parity": pages.parity,
         "/quarantine": pages.quarantine,
         "/streams": pages.streams,
+        "/quality": pages.quality,
         "/job": pages.job,
     }
     written: dict[str, Changed] = {

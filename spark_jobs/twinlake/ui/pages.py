@@ -18,7 +18,7 @@ from twinlake.flows.project import Project
 from twinlake.registry import notes
 from twinlake.registry.trained import TrainedModels
 from twinlake.serving.problems import Refusal
-from twinlake.ui import items, samples, wording
+from twinlake.ui import items, quality, samples, wording
 from twinlake.ui.deciding import (
     NOT_KNOWN,
     Decisions,
@@ -302,6 +302,13 @@ class Pages:
                 if source.stream is not None
             ]
         return self.page("streams.html", streams=shown)
+
+    def quality(self, _: Request) -> Response:
+        """Show how models do that are watched."""
+        with self._opening.project() as project:
+            models = project.applied().definitions.models.values()
+            shown = [quality.told(project, one) for one in models if one.quality is not None]
+        return self.page("quality.html", models=shown)
 
     def job(self, request: Request) -> Response:
         """Tell the page's script how a job goes."""
