@@ -8,7 +8,11 @@ from typing import Any
 import click
 from click.testing import CliRunner
 
+import twinlake as definitions_of
+from examples.iris_stream import features
 from twinlake.cli.main import twinlake
+from twinlake.definitions.checks import check
+from twinlake.definitions.documents import Definitions
 from twinlake.testing.feature_test import FeatureTest
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
@@ -35,9 +39,10 @@ def test_python_is_python_and_its_verbs_exist() -> None:
     from twinlake.flows.historical_features import HistoricalFeatures
     from twinlake.flows.online_features import OnlineFeatures
 
+    (block,) = (block for block in BLOCKS if "get_online_features" in block)
     called = {
         node.attr
-        for node in ast.walk(ast.parse(BLOCKS[-1]))
+        for node in ast.walk(ast.parse(block))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
     of_store = {
@@ -47,6 +52,21 @@ def test_python_is_python_and_its_verbs_exist() -> None:
     assert {*dir(FeatureStore), "open"} >= of_store
     assert {*dir(HistoricalFeatures)} >= {"name", "receipt", "to_df", "to_arrow", "to_spark"}
     assert hasattr(OnlineFeatures, "to_df")
+
+
+def test_what_is_watched_is_a_definition_that_holds() -> None:
+    (block,) = (block for block in BLOCKS if "Quality(" in block)
+    names = {**vars(definitions_of), "flower": features.flower, "iris": features.iris}
+    exec(block, names)  # noqa: S102 (our own page)
+    model = names["flowers"]
+    assert isinstance(model, definitions_of.Model)
+    definitions = Definitions(
+        sources={"iris": features.iris},
+        on_demand={"flower_areas": features.flower_areas},
+        services={"flower": features.flower},
+        models={"flowers": model},
+    )
+    check(definitions)
 
 
 def test_every_verb_is_in_the_table_and_no_other() -> None:
