@@ -84,7 +84,10 @@ def _used(item: Any) -> list[Any]:  # noqa: ANN401 (any of the definitions)
             each.view if isinstance(each, Selection | OnDemandSelection) else each for each in told
         ]
         return [each for each in used if not isinstance(each, Request)]
-    return [item.service] if isinstance(item, Model) else []
+    if isinstance(item, Model):
+        labels = item.quality.labels if item.quality else None
+        return [item.service, *([labels.source] if labels else [])]
+    return []
 
 
 def _clock_problems(clock: Clock) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
 from twinlake.definitions.functions import Function
 from twinlake.definitions.on_demand import OnDemandView, Request
+from twinlake.definitions.quality_documents import quality_document, read_quality
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import DeltaTable, Derived, Files, Kafka, Source
 from twinlake.definitions.views import Aggregate, AliasedView, Column, FeatureView, Selection
@@ -63,6 +64,7 @@ def from_document(document: Mapping[str, Any]) -> Definitions:
                 **item,
                 "service": services[item["service"]],
                 "decisions": tuple(item.get("decisions", ())),
+                "quality": item.get("quality") and read_quality(item["quality"], sources),
             }
         )
         for item in document["models"]
@@ -247,7 +249,7 @@ def _read_service(
 
 
 def _model_document(model: Model) -> dict[str, Any]:
-    return {
+    document: dict[str, Any] = {
         "name": model.name,
         "service": model.service.name,
         "label": model.label,
@@ -263,3 +265,6 @@ def _model_document(model: Model) -> dict[str, Any]:
         "decisions": list(model.decisions),
         "description": model.description,
     }
+    if model.quality is not None:  # documents of older registries compare as equal
+        document |= {"quality": quality_document(model.quality)}
+    return document

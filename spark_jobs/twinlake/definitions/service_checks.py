@@ -14,6 +14,7 @@ from twinlake.definitions.names import (
     online_name_problems,
 )
 from twinlake.definitions.on_demand import NULLS, OnDemandView
+from twinlake.definitions.quality_checks import quality_problems
 from twinlake.definitions.resolution import request_types
 from twinlake.definitions.services import (
     ALWAYS_COMPARED,
@@ -225,6 +226,8 @@ def model_problems(model: Model) -> Iterator[Problem]:
     yield from _candidate_problems(model, place)
     yield from _split_problems(model, place)
     yield from _threshold_problems(model, place)
+    if model.quality is not None:
+        yield from quality_problems(model.quality, [*features, *model.spine_features], place)
 
 
 def _reserved_problems(parameters: Mapping[str, object], place: str) -> Iterator[Problem]:

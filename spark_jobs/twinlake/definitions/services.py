@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twinlake.definitions.on_demand import OnDemandSelection, OnDemandView
+from twinlake.definitions.quality import Quality
 from twinlake.definitions.views import FeatureView, Selection
 
 # The objective of XGBoost under which a model gives the probability that a label is 1.
@@ -117,6 +118,7 @@ class Model:
         decisions: What a decision by the threshold is called: of a row that is not positive, and of
             one that is, such as ``("Loan approved!", "Loan rejected!")``.
         description: For people; no part of the meaning.
+        quality: What is watched of its predictions; no part of what is learned.
     """
 
     name: str
@@ -133,3 +135,4 @@ class Model:
     threshold: float | None = None
     decisions: Sequence[str] = ()
     description: str = ""
+    quality: Quality | None = None
