@@ -66,6 +66,10 @@ DEFAULTS: Mapping[str, Value] = {
     "serving.tokens": "{state}/tokens.json",
     "serving.log_one_in": 0,
     "serving.log_mb": 256,
+    "alerts.webhook": "",
+    "alerts.sns_topic": "",
+    "alerts.topic": "",
+    "alerts.region": "",
     "ui.port": 8090,
     "ui.mlflow": "",
     "spark.master": "local[*]",
@@ -134,6 +138,7 @@ class Settings:
         mlflow_tracking: The tracking URI of MLflow.
         mlflow_artifacts: Where MLflow keeps the files of models: a folder, or a URI.
         serving: What [serving] says; for ``serving.options``.
+        alerts: What [alerts] says; for ``assurance.alert_sinks``.
         ui_port: Where the pages are served on this machine; 0: any port.
         ui_mlflow: The address of MLflow's own pages; none: that of its server, if there is one.
         spark_master: Where Spark runs.
@@ -154,6 +159,7 @@ class Settings:
     mlflow_tracking: str
     mlflow_artifacts: str
     serving: Mapping[str, Value]
+    alerts: Mapping[str, str]
     ui_port: int
     ui_mlflow: str
     spark_master: str
@@ -231,6 +237,11 @@ def load_settings(
             key.removeprefix("serving."): value if isinstance(value, int) else text[key]
             for key, value in values.items()
             if key.startswith("serving.")
+        },
+        alerts={
+            key.removeprefix("alerts."): told
+            for key, told in text.items()
+            if key.startswith("alerts.")
         },
         ui_port=_ui_port(values, origin),
         ui_mlflow=text["ui.mlflow"],
