@@ -115,7 +115,7 @@ class Outbox:
             for name in self._sinks
             if self._tried.get(name, {}).get("error")
         }
-        problems |= {name: "has not answered yet" for name in self._busy}
+        problems |= dict.fromkeys(self._busy, "has not answered yet")
         return Delivery(sent, {name: len(self._waiting(name)) for name in self._sinks}, problems)
 
     def _waiting(self, name: str) -> list[Event]:
@@ -126,7 +126,7 @@ class Outbox:
         for event in events:
             try:
                 self._sinks[name].send(event)
-            except Exception as error:  # noqa: BLE001 (a sink may fail in any way; it is told)
+            except Exception as error:
                 is_ours = isinstance(error, TwinlakeError)
                 # What others raise may hold an address or a token.
                 why = error.message if is_ours else type(error).__name__

@@ -95,7 +95,7 @@ class QualityFold:
         self._spec, self._reference = spec, reference
         self._codes = Codes(spec)
         self._newest_us, self._floor_us = MIN_US, MIN_US
-        self._traffic_until = self._labels_until = MIN_US
+        self._traffic_until = self._labels_until = self._ids_until = MIN_US
         self._accepted = 0
         self._sums: Counter[str] = Counter()
         self._running: Counter[tuple[int, int]] = Counter()
@@ -341,21 +341,28 @@ class QualityFold:
             if not window.given_up and not replayed:
                 self._sums["unlabelled"] += window.waiting
             window.given_up, window.waiting = True, 0
+        self._forget_ids()
         self._book.expire(self._newest_us)
 
-    def _forget(self) -> None:
-        """Drop final windows; with labels, once ``within`` passed again, so that late ones are told."""
-        gone = 0
-        for start in self._order:
-            window = self._windows[start]
-            over = start + self._spec.window_us + 2 * (self._spec.within_us or 0)
-            is_old = over + self._spec.lateness_us <= self._newest_us
-            is_old |= self._accepted - window.opened_at > 2 * self._spec.most_held
-            if start >= min(self._labels_until, self._traffic_until) or not is_old:
+    def _forget_ids(self) -> None:
+        """Forget ids once ``within`` passed again: until then a late label is told as such."""
+        again_us = 2 * (self._spec.within_us or 0) + self._spec.lateness_us
+        for start in self._after(self._ids_until):
+            is_old = start + self._spec.window_us + again_us <= self._newest_us
+            opened_at = self._windows[start].opened_at
+            is_old |= self._accepted - opened_at > 2 * self._spec.most_held
+            if not self._is_final(start) or not is_old:
                 break
-            self._book.forget(window)
+            self._book.forget(self._windows[start])
+            self._ids_until = start + self._spec.window_us
+
+    def _forget(self) -> None:
+        """Drop windows of which everything was given, and no id is known any more."""
+        until = min(self._labels_until, self._traffic_until)
+        until = min(until, self._ids_until) if self._waits else until
+        gone = bisect.bisect_left(self._order, until)
+        for start in self._order[:gone]:
             del self._windows[start]
-            gone += 1
         del self._order[:gone]
 
     def _named(self, label: int, predicted: int) -> tuple[str, str]:
