@@ -127,9 +127,9 @@ class Outbox:
             try:
                 self._sinks[name].send(event)
             except Exception as error:
-                is_ours = isinstance(error, TwinlakeError)
                 # What others raise may hold an address or a token.
-                why = error.message if is_ours else type(error).__name__
+                is_ours = isinstance(error, TwinlakeError)
+                why = str(getattr(error, "message", "")) if is_ours else type(error).__name__
                 self._told.put((name, "", why))
                 return
             self._told.put((name, event["id"], None))

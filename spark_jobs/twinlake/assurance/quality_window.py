@@ -100,7 +100,7 @@ class OpenWindow:
         moved = [
             (name, parts.psi(self.inputs[version, name]))
             for name, parts in sorted(reference.features.items())
-            if (version, name) in self.inputs and sum(parts.rows)
+            if (version, name) in self.inputs and any(parts.rows)
         ]
         for name, index in moved:
             yield "psi", name, index, scored

@@ -36,7 +36,7 @@ class Naive:
     def note(self, into: dict[str, int], name: str) -> None:
         into[name] = into.get(name, 0) + 1
 
-    def predict(self, item: tuple[Any, ...]) -> None:
+    def predict(self, item: tuple[Any, ...]) -> str | None:
         _, key, time, version, predicted, unscored = item
         self.newest = max(self.newest, time)
         self.note(self.sums, "predictions")
@@ -51,6 +51,7 @@ class Naive:
                 at, label = self.early.pop(key)
                 self.note(self.verdicts, self.apply(row, at, label))
         self.expire()
+        return None
 
     def expire(self) -> None:
         for row in self.rows:

@@ -33,7 +33,10 @@ histories = st.lists(
 
 
 def table(rows: list[Row], metric: str = "accuracy", of: str | None = None) -> pa.Table:
-    told = [(number * MINUTE, version, metric, of, *rest) for number, version, *rest in rows]
+    told = [
+        (number * MINUTE, version, metric, of, value, records)
+        for number, version, value, records in rows
+    ]
     return metric_table(told, MINUTE)
 
 

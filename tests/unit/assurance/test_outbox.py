@@ -14,7 +14,7 @@ import pytest
 
 from twinlake.assurance.alert_sinks import SnsSink, TopicSink, WebhookSink, named_sinks
 from twinlake.assurance.alerting import AlertEvent
-from twinlake.assurance.outbox import Event, Outbox
+from twinlake.assurance.outbox import Event, Outbox, Sink
 from twinlake.errors import EnvironmentFailure, InputError
 
 END = "1970-01-01T00:01:00Z"
@@ -132,7 +132,7 @@ def test_a_silent_sink_holds_up_neither_the_round_nor_the_others(
 ) -> None:
     told: list[Event] = []
     server.hold.clear()
-    sinks = {"webhook": WebhookSink(server.url), "topic": TopicSink(told.append)}
+    sinks: dict[str, Sink] = {"webhook": WebhookSink(server.url), "topic": TopicSink(told.append)}
     box = Outbox(tmp_path / "alerts.json", sinks, round_s=0.3)
     box.put([event(1)])
     started = time.monotonic()

@@ -29,7 +29,8 @@ def watched(**changes: Any) -> Model:
         Alert("worse", "mae", above=3.0, windows=2, minimum_records=10, hold_off="1h"),
         Alert("moved", "psi", above=0.2, of="amount_7d"),
     )
-    return model(quality=Quality(**({"labels": labels(), "alerts": alerts} | changes)))
+    told: dict[str, Any] = {"labels": labels(), "alerts": alerts}
+    return model(quality=Quality(**(told | changes)))
 
 
 def places(item: Model) -> list[str]:
@@ -53,7 +54,8 @@ def test_a_model_without_quality_has_the_document_it_had() -> None:
 
 
 def alert(**changes: Any) -> Model:
-    return watched(alerts=[Alert(**({"name": "a", "metric": "mae", "above": 1.0} | changes))])
+    told: dict[str, Any] = {"name": "a", "metric": "mae", "above": 1.0}
+    return watched(alerts=[Alert(**(told | changes))])
 
 
 @pytest.mark.parametrize(
