@@ -233,16 +233,8 @@ def load_settings(
         stream_bootstrap=_stream_bootstrap(text["stream.bootstrap"], origin),
         mlflow_tracking=text["mlflow.tracking"],
         mlflow_artifacts=text["mlflow.artifacts"],
-        serving={
-            key.removeprefix("serving."): value if isinstance(value, int) else text[key]
-            for key, value in values.items()
-            if key.startswith("serving.")
-        },
-        alerts={
-            key.removeprefix("alerts."): told
-            for key, told in text.items()
-            if key.startswith("alerts.")
-        },
+        serving=_section("serving", values, text),
+        alerts={name: str(told) for name, told in _section("alerts", values, text).items()},
         ui_port=_ui_port(values, origin),
         ui_mlflow=text["ui.mlflow"],
         spark_master=text["spark.master"],
@@ -251,6 +243,15 @@ def load_settings(
         jars=Path(text["spark.jars"]).expanduser() if text["spark.jars"] else jars_folder(environ),
         java_home=Path(text["java.home"]).expanduser() if text["java.home"] else None,
     )
+
+
+def _section(name: str, values: Flat, text: Mapping[str, str]) -> Flat:
+    """Give what a section says, with the places put in."""
+    return {
+        key.removeprefix(f"{name}."): value if isinstance(value, int) else text[key]
+        for key, value in values.items()
+        if key.startswith(f"{name}.")
+    }
 
 
 def stack_folder(environ: Mapping[str, str]) -> Path:
