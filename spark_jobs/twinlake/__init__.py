@@ -11,7 +11,7 @@ from twinlake.definitions.clocks import Clock
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
 from twinlake.definitions.on_demand import OnDemandView, Request, on_demand
-from twinlake.definitions.quality import Alert, Quality
+from twinlake.definitions.quality import Alert, Labels, Quality
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import DeltaTable, Derived, Files, Kafka, Source
 from twinlake.definitions.views import Aggregate, Column, FeatureView
@@ -38,6 +38,7 @@ __all__ = [
     "FeatureView",
     "Files",
     "Kafka",
+    "Labels",
     "Model",
     "OnDemandView",
     "Quality",

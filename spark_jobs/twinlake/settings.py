@@ -48,7 +48,6 @@ DEFAULTS: Mapping[str, Value] = {
     "online.read_s": 8,
     "online.write_s": 60,
     "stream.bootstrap": "",
-    "alerts.webhook": "",
     "endpoints": "",
     "mlflow.tracking": "sqlite:///{state}/mlflow.sqlite",
     "mlflow.artifacts": "{state}/models",
@@ -68,6 +67,9 @@ DEFAULTS: Mapping[str, Value] = {
     "serving.tokens": "{state}/tokens.json",
     "serving.log_one_in": 0,
     "serving.log_mb": 256,
+    "alerts.webhook": "",
+    "alerts.sns_topic": "",
+    "alerts.region": "",
     "ui.port": 8090,
     "ui.mlflow": "",
     "spark.master": "local[*]",
@@ -133,11 +135,11 @@ class Settings:
         online_kind: Which online store: ``sqlite`` or ``cassandra``.
         online_path: The file of the SQLite store.
         cassandra: Where the Cassandra store is, and how it is asked.
-        alerts_webhook: Where alerts of models are posted; empty: nowhere. It may be a secret.
         stream_bootstrap: Servers of Kafka to begin with, each ``host:port``; none: no Kafka.
         mlflow_tracking: The tracking URI of MLflow.
         mlflow_artifacts: Where MLflow keeps the files of models: a folder, or a URI.
         serving: What [serving] says; for ``serving.options``.
+        alerts: What [alerts] says; for ``assurance.alert_sinks``.
         ui_port: Where the pages are served on this machine; 0: any port.
         ui_mlflow: The address of MLflow's own pages; none: that of its server, if there is one.
         spark_master: Where Spark runs.
@@ -155,10 +157,10 @@ class Settings:
     online_path: Path
     cassandra: CassandraSettings
     stream_bootstrap: tuple[str, ...]
-    alerts_webhook: str
     mlflow_tracking: str
     mlflow_artifacts: str
     serving: Mapping[str, Value]
+    alerts: Mapping[str, str]
     ui_port: int
     ui_mlflow: str
     spark_master: str
@@ -229,11 +231,11 @@ def load_settings(
         online_kind=text["online.kind"],
         online_path=Path(text["online.path"]),
         cassandra=_cassandra(values, origin),
-        alerts_webhook=text["alerts.webhook"],
         stream_bootstrap=_stream_bootstrap(text["stream.bootstrap"], origin),
         mlflow_tracking=text["mlflow.tracking"],
         mlflow_artifacts=text["mlflow.artifacts"],
-        serving=_serving(values, text),
+        serving=_section("serving", values, text),
+        alerts={name: str(told) for name, told in _section("alerts", values, text).items()},
         ui_port=_ui_port(values, origin),
         ui_mlflow=text["ui.mlflow"],
         spark_master=text["spark.master"],
@@ -242,6 +244,15 @@ def load_settings(
         jars=Path(text["spark.jars"]).expanduser() if text["spark.jars"] else jars_folder(environ),
         java_home=Path(text["java.home"]).expanduser() if text["java.home"] else None,
     )
+
+
+def _section(name: str, values: Flat, text: Mapping[str, str]) -> Flat:
+    """Give what a section says, with the places put in."""
+    return {
+        key.removeprefix(f"{name}."): value if isinstance(value, int) else text[key]
+        for key, value in values.items()
+        if key.startswith(f"{name}.")
+    }
 
 
 def stack_folder(environ: Mapping[str, str]) -> Path:
@@ -314,15 +325,6 @@ def _ui_port(values: Flat, origin: str) -> int:
     if not 0 <= port <= MAX_PORT:
         raise InputError(f"[ui] port is {port} ({origin})", hint=f"at most {MAX_PORT}; 0: any")
     return port
-
-
-def _serving(values: Flat, text: Mapping[str, str]) -> dict[str, Value]:
-    """Take what [serving] says, by the names of its keys alone."""
-    return {
-        key.removeprefix("serving."): value if isinstance(value, int) else text[key]
-        for key, value in values.items()
-        if key.startswith("serving.")
-    }
 
 
 def _stream_bootstrap(text: str, origin: str) -> tuple[str, ...]:

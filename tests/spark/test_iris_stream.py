@@ -48,9 +48,9 @@ def test_every_flower_is_judged_and_counted_once(ended: dict[str, Any], project:
     assert ended["rows"] == {"read": sent, "accepted": sent, "duplicate": 0, "quarantined": 0}
     assert ended["scored"] == {training.MODEL: {"predictions": sent, "unscored": 0}}
     quality = ended["quality"]
-    assert quality["counted"] + quality["open"] + quality["late"] == sent
+    assert quality["final"] + quality["open"] + quality["late"] == sent == quality["predictions"]
     assert quality["windows"] == sum(demo.MINUTES)
-    assert sum(one["records"] for one in quality["totals"]) == quality["counted"]
+    assert sum(one["records"] for one in quality["totals"]) == quality["counted"] == sent
     assert ended["parity"]["compared"] > 2 * sum(demo.MINUTES)
     assert ended["parity"]["mismatching"] == 0
     folder = project.places.topic(demo.CLASSIFIED)
@@ -66,7 +66,7 @@ def test_every_flower_is_judged_and_counted_once(ended: dict[str, Any], project:
         for file in project.places.topic("iris-classified-window-counts").glob("*.json")
         for line in file.read_text().splitlines()
     ]
-    assert sum(one["count"] for one in counts) == quality["counted"]
+    assert sum(one["count"] for one in counts) == quality["final"]
     assert all(one["endMs"] - one["startMs"] == 60_000 for one in counts)
 
 

@@ -21,6 +21,7 @@ from twinlake.errors import EnvironmentFailure, StateError
 from twinlake.flows import modelling, streaming
 from twinlake.flows.feature_store import FeatureStore
 from twinlake.flows.modelling import Leaderboard
+from twinlake.flows.stream_scoring import Scoring
 from twinlake.lake import tables
 from twinlake.models.registered import load_champion
 
@@ -119,9 +120,9 @@ def test_a_champion_with_text_scores_in_the_stream(board: Leaderboard, bench: Be
     asked = [("a", "rent"), ("b", "own"), ("c", None), ("d", "castle")]
     lines = [json.dumps({"who": w, "at": at, "home": h, "income": 10.0}) for w, h in asked]
     project = bench.open()
-    streaming.stream(project, [], once=True, models={"loans": None})
+    streaming.stream(project, [], once=True, models={"loans": Scoring()})
     (folder / "0.json").write_text("\n".join(lines))
-    streaming.stream(project, [], once=True, models={"loans": None})
+    streaming.stream(project, [], once=True, models={"loans": Scoring()})
     frame = tables.read(bench.spark, project.places.predictions("loans"))
     found = {row["who"]: row for row in frame.collect()}
     assert set(found) == {"a", "b", "c", "d"}

@@ -21,6 +21,7 @@ from twinlake.errors import EnvironmentFailure, StateError
 from twinlake.flows import modelling, predictions, stream_models, streaming
 from twinlake.flows.stream_lander import Progress
 from twinlake.flows.stream_outputs import TopicOutput
+from twinlake.flows.stream_scoring import Scoring
 from twinlake.lake import streams, tables
 
 START = dt.datetime(2021, 3, 1, tzinfo=dt.UTC)
@@ -74,7 +75,9 @@ class Loans:
         return self.sent - 1
 
     def stream(self, **options: Any) -> Progress:
-        done = streaming.stream(self.bench.open(), [], once=True, models={MODEL: TOPIC}, **options)
+        done = streaming.stream(
+            self.bench.open(), [], once=True, models={MODEL: Scoring(TOPIC)}, **options
+        )
         return done["applications"]
 
     def rows_of(self, number: int) -> list[Cells]:

@@ -19,6 +19,7 @@ from twinlake.errors import EnvironmentFailure
 from twinlake.flows import streaming
 from twinlake.flows.project import Project
 from twinlake.flows.stream_lander import Progress
+from twinlake.flows.stream_scoring import Scoring
 from twinlake.lake import tables
 
 SOURCE = "transactions"
@@ -118,7 +119,9 @@ def running(project: Project, other: Project) -> Iterator[Live]:
 
     def run() -> None:
         try:
-            streaming.stream(other, stopped=stopped, after_batch=note, models={MODEL: PREDICTIONS})
+            streaming.stream(
+                other, stopped=stopped, after_batch=note, models={MODEL: Scoring(PREDICTIONS)}
+            )
         except BaseException as failure:
             live.failure = failure
 

@@ -27,6 +27,7 @@ from twinlake.flows.modelling import Leaderboard
 from twinlake.flows.monitoring import Watch
 from twinlake.flows.project import Project
 from twinlake.flows.stream_lander import Progress
+from twinlake.flows.stream_scoring import Scoring
 from twinlake.lake import tables
 from twinlake.models.registered import name_champion
 
@@ -73,7 +74,7 @@ class Live:
             time.sleep(0.05)
 
     def _seen(self) -> int:
-        return 0 if self.seen is None else self.seen.predictions
+        return 0 if self.seen is None else self.seen.sums.predictions
 
     def note(self, _source: str, progress: Progress) -> None:
         """Take note of what the stream did."""
@@ -90,7 +91,7 @@ def running(project: Project, streamed: Project, watched: Project) -> Iterator[L
     live, stopped = Live(project), threading.Event()
 
     def stream() -> None:
-        models: dict[str, str | None] = {training.MODEL: CLASSIFIED}
+        models = {training.MODEL: Scoring(CLASSIFIED)}
         streaming.stream(streamed, stopped=stopped, after_batch=live.note, models=models)
 
     def watch() -> None:
@@ -136,7 +137,9 @@ def run(project: Project) -> dict[str, Any]:
         stage("stream the wrong one", lambda: live.send(wrong, 2))
         stage("repair", lambda: _put_back(project, board))
         stage("stream again", lambda: live.send(again + AFTER, 3))
-    seen = live.seen or Watch(training.MODEL)
+    seen = live.seen
+    if seen is None:
+        raise EnvironmentFailure("nothing was seen of what the model said")
     compared, mismatching = stage("parity", lambda: _count_again(project))
     figures = {
         "example": "iris_stream",
@@ -157,8 +160,8 @@ def run(project: Project) -> dict[str, Any]:
     }
     project.tell("== done")
     project.tell(
-        f"{live.sent:,} flowers sent; {seen.counted:,} in {seen.windows} final windows, "
-        f"{seen.open:,} in open ones, {seen.late:,} late"
+        f"{live.sent:,} flowers sent; {seen.final:,} in {seen.windows} final windows, "
+        f"{seen.open:,} in open ones, {seen.sums.late:,} late"
     )
     return figures
 

@@ -1,108 +1,197 @@
-"""Where alerts go: each place has a queue of its own, so one that is dead delays no other.
+"""Where alerts go: a topic, a webhook, Amazon SNS.
 
-An event leaves a queue when its place has taken it, and queues are kept with the state of who fills
-them. So nothing is lost; after a crash an event may be delivered once more, under the same id.
+The token of a webhook comes from the variable ``TWINLAKE_ALERTS_TOKEN`` alone, the keys of AWS from
+where its own library looks. Messages name no path of an address: a webhook's may hold a secret.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from twinlake.assurance.outbox import Event, Sink
 from twinlake.errors import EnvironmentFailure, InputError
 
-Event = Mapping[str, Any]
-Sink = Callable[[Sequence[Event]], None]
-_WEBHOOK_S = 5.0
-# How long to wait after a failure: twice as long each time.
-_FIRST_WAIT_S, _LAST_WAIT_S = 5.0, 300.0
+TOKEN_VARIABLE = "TWINLAKE_ALERTS_TOKEN"  # noqa: S105 (the name of a variable)
+_TIMEOUT_S = 5.0
+_OK = range(200, 300)
+_ARN_PARTS = 6
+_SUBJECT = 100
 
 
-class Outbox:
-    """Events that wait for some places.
+class TopicSink:
+    """A topic, or the folder that plays one.
 
     Args:
-        sinks: By name, what delivers events, all or none of them, and raises ``EnvironmentFailure``
-            where it cannot.
-        waiting: What waits for each, as ``document`` gave it.
+        send: Sends one message and returns when it is acknowledged.
+    """
+
+    def __init__(self, send: Callable[[Event], None]) -> None:
+        self._send = send
+
+    def send(self, event: Event) -> None:
+        """Send an event; what the topic raises is passed on."""
+        self._send(event)
+
+
+class WebhookSink:
+    """A server that takes events by POST as JSON, each with its id as ``Idempotency-Key``.
+
+    Any status from 200 to 299 is a delivery; redirects are not followed.
+
+    Args:
+        url: Where, with http or https.
+        token: Sent as a bearer token, if there is one.
+        timeout_s: How long the server may be silent.
+
+    Raises:
+        InputError: The address is none.
+    """
+
+    def __init__(self, url: str, token: str = "", timeout_s: float = _TIMEOUT_S) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+            raise InputError(
+                "[alerts] webhook is no address of a server",
+                hint="write https://HOST/PATH, or leave it empty",
+            )
+        self._is_safe, self._host, self._port = parts.scheme == "https", parts.hostname, port
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._token, self._timeout_s = token, timeout_s
+
+    def send(self, event: Event) -> None:
+        """Deliver an event.
+
+        Raises:
+            EnvironmentFailure: The server is not there, is silent, or refuses.
+        """
+        kind = http.client.HTTPSConnection if self._is_safe else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=self._timeout_s)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": str(event["id"])}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.request("POST", self._path, json.dumps(event).encode(), headers)
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise EnvironmentFailure(
+                f"webhook at {self._host}: {_reason(error)}", hint="is it up?"
+            ) from None
+        finally:
+            connection.close()
+        if status not in _OK:
+            raise EnvironmentFailure(
+                f"webhook at {self._host} answers {status}", hint=f"check {TOKEN_VARIABLE}"
+            )
+
+
+class SnsSink:
+    """A topic of Amazon SNS; of a FIFO topic, an event's id is the deduplication id.
+
+    Args:
+        topic: Its ARN.
+        region: Of AWS; empty: the ARN's own.
+        endpoint_url: Another server than AWS's, as tests have one.
+        timeout_s: How long it may take to connect, and to answer.
+
+    Raises:
+        InputError: The ARN is none of a topic.
     """
 
     def __init__(
-        self, sinks: Mapping[str, Sink], waiting: Mapping[str, Sequence[Event]] | None = None
+        self,
+        topic: str,
+        region: str = "",
+        endpoint_url: str | None = None,
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
-        told = waiting or {}
-        self._sinks = dict(sinks)
-        self._waiting = {name: list(told.get(name, ())) for name in sinks}
-        # When each may be tried again, and how long it is waited for after the next failure.
-        self._next: dict[str, tuple[float, float]] = {}
+        parts = topic.split(":")
+        if len(parts) != _ARN_PARTS or parts[0] != "arn" or parts[2] != "sns" or not parts[5]:
+            raise InputError(
+                f"[alerts] sns_topic is {topic!r}",
+                hint="write arn:aws:sns:REGION:ACCOUNT:TOPIC, or leave it empty",
+            )
+        self._topic, self._region = topic, region or parts[3]
+        self._endpoint_url, self._timeout_s = endpoint_url, timeout_s
+        self._client: Any = None
 
-    def add(self, events: Sequence[Event]) -> None:
-        """Let events wait for all places; one that waits already is not added again."""
-        for waiting in self._waiting.values():
-            known = {event["id"] for event in waiting}
-            waiting += [event for event in events if event["id"] not in known]
+    def send(self, event: Event) -> None:
+        """Publish an event.
 
-    def document(self) -> dict[str, list[Event]]:
-        """Write down what waits."""
-        return {name: list(waiting) for name, waiting in self._waiting.items() if waiting}
-
-    def deliver(self, now_s: float) -> list[str]:
-        """Deliver what waits, in its order, where it is time to try.
-
-        Args:
-            now_s: Seconds since some moment.
-
-        Returns:
-            What went wrong, a line each.
+        Raises:
+            EnvironmentFailure: boto3 is not installed, or SNS does not take the event.
         """
-        troubles = []
-        for name, waiting in self._waiting.items():
-            at_s, wait_s = self._next.get(name, (now_s, _FIRST_WAIT_S))
-            if not waiting or now_s < at_s:
-                continue
+        client = self._started()
+        told: dict[str, Any] = {
+            "TopicArn": self._topic,
+            "Message": json.dumps(event),
+            # What Amazon allows in a subject: ASCII, up to 100 characters.
+            "Subject": f"{event['model']}: {event['rule']} {event['kind']}"[:_SUBJECT],
+            "MessageAttributes": {
+                name: {"DataType": "String", "StringValue": str(event[name])}
+                for name in ("id", "kind", "model", "rule")
+            },
+        }
+        if self._topic.endswith(".fifo"):
+            told |= {"MessageDeduplicationId": event["id"], "MessageGroupId": event["model"]}
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            client.publish(**told)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "an error")
+            raise EnvironmentFailure(f"SNS topic {self._topic} answers {code}") from None
+        except BotoCoreError as error:
+            raise EnvironmentFailure(f"SNS topic {self._topic}: {type(error).__name__}") from None
+
+    def _started(self) -> Any:  # noqa: ANN401 (imported when used)
+        if self._client is None:
             try:
-                self._sinks[name](waiting)
-            except EnvironmentFailure as failure:
-                self._next[name] = (now_s + wait_s, min(2 * wait_s, _LAST_WAIT_S))
-                troubles.append(
-                    f"{len(waiting)} alerts wait for {name}: {failure.message}; "
-                    f"next try in {wait_s:.0f} s"
-                )
-            else:
-                self._next.pop(name, None)
-                waiting.clear()
-        return troubles
+                import boto3
+                from botocore.config import Config
+            except ImportError as error:
+                raise EnvironmentFailure(
+                    "alerts go to SNS, and boto3 is not installed", hint="install boto3"
+                ) from error
+            # The outbox tries again by itself, in its own time.
+            once = Config(
+                connect_timeout=self._timeout_s,
+                read_timeout=self._timeout_s,
+                retries={"total_max_attempts": 1},
+            )
+            self._client = boto3.session.Session().client(
+                "sns", region_name=self._region, endpoint_url=self._endpoint_url, config=once
+            )
+        return self._client
 
 
-def webhook(address: str) -> Sink:
-    """Make what posts events to an address, one request with all that wait: ``{"alerts": [...]}``.
+def named_sinks(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Sink]:
+    """Give the sinks that an environment names.
+
+    Args:
+        settings: What [alerts] says: ``webhook``, ``sns_topic``, ``region``.
+        environ: The environment variables, of which one may hold the webhook's token.
 
     Raises:
-        InputError: It is no address of HTTP.
+        InputError: An address or ARN is none.
     """
-    if not address.startswith(("http://", "https://")):
-        raise InputError(
-            f"alerts.webhook is {address[:20]!r}, which is no address of HTTP",
-            hint="write it as https://host/path",
-        )
+    sinks: dict[str, Sink] = {}
+    if settings["webhook"]:
+        sinks["webhook"] = WebhookSink(settings["webhook"], environ.get(TOKEN_VARIABLE, ""))
+    if settings["sns_topic"]:
+        sinks["sns"] = SnsSink(settings["sns_topic"], settings["region"])
+    return sinks
 
-    def post(events: Sequence[Event]) -> None:
-        request = urllib.request.Request(  # noqa: S310 (the scheme was looked at)
-            address,
-            data=json.dumps({"alerts": list(events)}).encode(),
-            headers={"Content-Type": "application/json"},
-            method="POST",
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=_WEBHOOK_S):  # noqa: S310
-                pass
-        except urllib.error.HTTPError as error:
-            raise EnvironmentFailure(f"the webhook answers {error.code}") from error
-        except OSError as error:  # the address may hold a secret, so it is not told
-            told = getattr(error, "reason", None) or error
-            raise EnvironmentFailure(f"the webhook does not answer: {told}") from error
 
-    return post
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    told = error.strerror if isinstance(error, OSError) else None
+    return told or type(error).__name__

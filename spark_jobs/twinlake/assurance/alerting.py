@@ -1,174 +1,197 @@
-"""Alerts: raised when a figure is beyond its bound for some windows, cleared when it is not.
-
-What is told is a function of the final windows alone, and each event is named by the window that
-brought it: whoever folds the same windows again gets the same events with the same ids.
-"""
+"""Alerts: rules on final quality windows, one event when one begins and one when it is over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from twinlake.assurance.quality import Figure, FinalWindow
+import pyarrow as pa
+
 from twinlake.definitions.quality import Alert
-from twinlake.definitions.times import format_instant, parse_duration_us
+from twinlake.definitions.times import MIN_US, format_instant
 
 RAISED, CLEARED = "raised", "cleared"
+_ID_DIGITS = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AlertEvent:
-    """An alert that was raised or cleared.
+    """An alert begins or is over.
 
     Attributes:
-        id: Names the event; the same whenever it is found again.
-        alert: The alert's name.
+        id: The same for the same rule, window and kind, however often it is computed.
         kind: ``raised`` or ``cleared``.
         model: The model.
-        model_version: The version that spoke.
-        metric: The figure.
-        of: The class that it is of; empty where it is of all.
-        value: The figure in the window.
-        bound: The bound of the alert.
-        is_upper: Whether greater figures are beyond it.
-        records: Of how many records the figure is.
-        window_start, window_end: The window that decided.
+        rule: The rule's name.
+        metric: What it is on.
+        of: The class or feature that the metric is of.
+        value: What the metric came to.
+        threshold: What it is compared with.
+        records: On how many records the value rests.
+        model_version: The newest one of the window.
+        window_start: The window that decided, ISO 8601.
+        window_end: Its end.
+        message: All of it in a sentence.
     """
 
     id: str
-    alert: str
     kind: str
     model: str
-    model_version: int | None
+    rule: str
     metric: str
-    of: str
+    of: str | None
     value: float
-    bound: float
-    is_upper: bool
+    threshold: float
     records: int
+    model_version: int | None
     window_start: str
     window_end: str
-
-    def text(self) -> str:
-        """Say it in a line."""
-        beyond = "above" if self.is_upper else "below"
-        figure = f"{self.metric} of {self.of}" if self.of else self.metric
-        is_or_not = beyond if self.kind == RAISED else f"not {beyond}"
-        return (
-            f"ALERT {self.kind}: {self.alert}: {figure} of {self.model} version "
-            f"{self.model_version} is {self.value:.4g}, {is_or_not} {self.bound:.4g}, over "
-            f"{self.records:,} records from {self.window_start} to {self.window_end}"
-        )
+    message: str
 
     def document(self) -> dict[str, Any]:
-        """Write it down."""
+        """Give the event as a JSON object."""
         return asdict(self)
 
 
-@dataclass
-class AlertState:
-    """Where an alert stands.
+@dataclass(slots=True)
+class _State:
+    """Where a rule stands: after the window that ends at ``until_us``."""
 
-    Attributes:
-        is_raised: Whether it was told and is not over.
-        beyond: How many windows in a row were beyond the bound.
-        cleared_us: When the window ended that cleared it last.
-    """
-
-    is_raised: bool = False
-    beyond: int = 0
-    cleared_us: int | None = None
+    until_us: int = MIN_US
+    broken: int = 0
+    raised: bool = False
+    cleared_us: int = MIN_US
 
 
-class Alerting:
-    """Folds final windows into events.
+@dataclass(frozen=True, slots=True)
+class _Row:
+    start_us: int
+    end_us: int
+    version: int | None
+    value: float
+    records: int
+
+
+class AlertRules:
+    """The rules of one model over its windows, whatever versions made them.
+
+    Of each window the newest version counts, so that who replaces a bad champion ends its alert.
+    A window with too few records changes nothing, and neither does one without the metric.
 
     Args:
         model: The model's name.
-        alerts: Its alerts.
-        states: Where they stand, as ``document`` gave it; those that are new begin anew.
+        alerts: Its rules.
+        note: What ``note`` gave before a restart.
     """
 
     def __init__(
-        self, model: str, alerts: Sequence[Alert], states: Mapping[str, Any] | None = None
+        self, model: str, alerts: Sequence[Alert], note: Mapping[str, Any] | None = None
     ) -> None:
-        self._model = model
-        self._alerts = list(alerts)
-        told = states or {}
-        self._states = {a.name: AlertState(**told.get(a.name, {})) for a in alerts}
+        self._model, self._alerts = model, tuple(alerts)
+        known = note or {}
+        self._states = {
+            alert.name: _State(**known[alert.name]) if alert.name in known else _State()
+            for alert in alerts
+        }
 
-    def document(self) -> dict[str, Any]:
-        """Write down where all alerts stand."""
+    def feed(self, metrics: pa.Table) -> list[AlertEvent]:
+        """Take final windows; give the events in order of window and rule.
+
+        Args:
+            metrics: ``Final.metrics``: windows of a metric in order. Windows that were taken before
+                change nothing.
+        """
+        rows = metrics.select(
+            ["window_start", "window_end", "model_version", "metric", "of", "value", "records"]
+        )
+        starts, ends = (rows.column(i).cast(pa.int64()).to_pylist() for i in (0, 1))
+        others = [rows.column(i).to_pylist() for i in range(2, 7)]
+        newest: dict[tuple[str, str | None], dict[int, _Row]] = {}
+        for start, end, version, metric, of, value, records in zip(
+            starts, ends, *others, strict=True
+        ):
+            windows = newest.setdefault((metric, of), {})
+            known = windows.get(end)
+            # No version told is older than any that is.
+            if known is None or (version or -1) > (known.version or -1):
+                windows[end] = _Row(start, end, version, value, records)
+        events = [
+            (row.end_us, number, event)
+            for number, alert in enumerate(self._alerts)
+            for _, row in sorted(newest.get((alert.metric, alert.of), {}).items())
+            if (event := self._step(alert, row)) is not None
+        ]
+        return [event for *_, event in sorted(events, key=lambda each: each[:2])]
+
+    def raised(self) -> dict[str, bool]:
+        """Tell of each rule whether its alert is on."""
+        return {name: state.raised for name, state in self._states.items()}
+
+    def note(self) -> dict[str, Any]:
+        """Give where each rule stands, as a JSON object."""
         return {name: asdict(state) for name, state in self._states.items()}
 
-    @property
-    def raised(self) -> list[str]:
-        """Name the alerts that are raised."""
-        return [name for name, state in self._states.items() if state.is_raised]
-
-    def take(self, windows: Sequence[FinalWindow]) -> Iterator[AlertEvent]:
-        """Take further final windows, oldest first; of one window the newest version counts.
-
-        An older version that still speaks in a window says nothing of what is in use.
-        """
-        for place, window in enumerate(windows):
-            follows = windows[place + 1] if place + 1 < len(windows) else None
-            if window.version is None:
-                continue
-            if follows is not None and follows.start_us == window.start_us:
-                continue
-            for alert in self._alerts:
-                yield from self._judge(alert, window)
-
-    def _judge(self, alert: Alert, window: FinalWindow) -> Iterator[AlertEvent]:
-        figure = _figure(alert, window)
-        if figure is None or figure.records < alert.minimum_records:
-            return
+    def _step(self, alert: Alert, row: _Row) -> AlertEvent | None:
         state = self._states[alert.name]
-        if not is_beyond(alert, figure.value):
-            state.beyond = 0
-            if state.is_raised:
-                state.is_raised, state.cleared_us = False, window.end_us
-                yield self._event(alert, CLEARED, window, figure)
-            return
-        state.beyond += 1
-        if state.is_raised or state.beyond < alert.windows:
-            return
-        hold_off_us = parse_duration_us(alert.hold_off)
-        if state.cleared_us is not None and window.end_us - state.cleared_us < hold_off_us:
-            return
-        state.is_raised = True
-        yield self._event(alert, RAISED, window, figure)
+        if row.end_us <= state.until_us:
+            return None
+        state.until_us = row.end_us
+        if row.records < alert.minimum_records:
+            return None
+        if not breaks(alert, row.value):
+            state.broken = 0
+            if not state.raised:
+                return None
+            state.raised, state.cleared_us = False, row.end_us
+            return self._event(alert, row, CLEARED)
+        state.broken += 1
+        is_held = state.cleared_us > MIN_US and row.end_us < state.cleared_us + alert.hold_off_us
+        if state.raised or state.broken < alert.windows or is_held:
+            return None
+        state.raised = True
+        return self._event(alert, row, RAISED)
 
-    def _event(self, alert: Alert, kind: str, window: FinalWindow, figure: Figure) -> AlertEvent:
-        bound = alert.above if alert.above is not None else alert.below
+    def _event(self, alert: Alert, row: _Row, kind: str) -> AlertEvent:
+        named = json.dumps([self._model, alert.name, row.end_us, kind])
+        threshold = alert.above if alert.above is not None else alert.below
         return AlertEvent(
-            id=f"{self._model}/{alert.name}/{window.start_us}/{kind}",
-            alert=alert.name,
+            id=hashlib.sha256(named.encode()).hexdigest()[:_ID_DIGITS],
             kind=kind,
             model=self._model,
-            model_version=window.version,
+            rule=alert.name,
             metric=alert.metric,
             of=alert.of,
-            value=figure.value,
-            bound=float(bound or 0),
-            is_upper=alert.above is not None,
-            records=figure.records,
-            window_start=str(format_instant(window.start_us)),
-            window_end=str(format_instant(window.end_us)),
+            value=row.value,
+            threshold=float(threshold or 0.0),
+            records=row.records,
+            model_version=row.version,
+            window_start=format_instant(row.start_us),
+            window_end=format_instant(row.end_us),
+            message=self._sentence(alert, row, kind),
         )
 
+    def _sentence(self, alert: Alert, row: _Row, kind: str) -> str:
+        what = alert.metric + (f" of {alert.of}" if alert.of else "")
+        version = "" if row.version is None else f" version {row.version}"
+        side = f"above {alert.above:g}" if alert.above is not None else f"below {alert.below:g}"
+        found = f"{what} of model {self._model}{version} is {row.value:.4g}"
+        until = f"in the window until {format_instant(row.end_us)} ({row.records:,} records)"
+        if kind == CLEARED:
+            return f"{alert.name} is over: {found}, no longer {side}, {until}"
+        row_of = "" if alert.windows == 1 else f", in {alert.windows} windows in a row"
+        return f"{alert.name}: {found}, {side}, {until}{row_of}"
 
-def is_beyond(alert: Alert, value: float) -> bool:
-    """Tell whether a figure is beyond an alert's bound."""
+
+def breaks(alert: Alert, value: float) -> bool:
+    """Tell whether a value breaks a rule."""
     if alert.above is not None:
         return value > alert.above
     return alert.below is not None and value < alert.below
 
 
-def _figure(alert: Alert, window: FinalWindow) -> Figure | None:
-    for figure in window.figures:
-        if (figure.metric, figure.of) == (alert.metric, alert.of):
-            return figure
-    return None
+def documents(events: Iterable[AlertEvent]) -> list[dict[str, Any]]:
+    """Give events as JSON objects, for an outbox."""
+    return [event.document() for event in events]

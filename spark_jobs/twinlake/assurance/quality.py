@@ -1,244 +1,369 @@
-"""Quality windows: what a model's predictions were worth, window after window.
+"""Quality windows: predictions and their labels, counted by window and model version.
 
-A window ``[start, end)`` of event time begins at a whole multiple of its length since 1970 and is
-final once an event was seen that happened at ``end + lateness`` or later. What comes for a final
-window changes nothing; it is counted as late. So the figures depend on the rows and their order
-alone, not on how they were cut into batches, and rows of windows and late ones are all there are.
+A window ``[start, end)`` is of the predictions' event timestamps and follows the one before from
+the UTC epoch on. It takes predictions until the newest event timestamp seen is ``end + lateness``;
+its figures that need labels are final once each of its predictions has a label, or none is waited
+for any longer: ``within`` after that. Windows are given in order, each figure once.
 
-Held are the rows of windows that are not final: what comes in ``window + lateness``, and what lies
-ahead of it.
+What is decided of a row depends on the rows before it only, never on how they were cut into
+batches. Always: predictions = counted + late + waiting + unlabelled + unscored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import bisect
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from twinlake.definitions.quality import OF_ALL
-from twinlake.models.class_figures import class_figures
-from twinlake.models.classification import ranking, surprise
-
-IntArray = npt.NDArray[np.int64]
-
-# The columns of a row that is watched.
-TIME, VERSION, LABEL, PREDICTED = "event_us", "model_version", "label", "predicted"
-PREDICTION, PROBABILITIES = "prediction", "probabilities"
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What is watched.
-
-    Attributes:
-        window_us: The length of a window.
-        lateness_us: How long after its end a window is final.
-        classes: The model's, in the order of its probabilities.
-        threshold: Above which probability a row is called positive.
-    """
-
-    window_us: int
-    lateness_us: int
-    classes: tuple[str, ...] = ()
-    threshold: float | None = None
+from twinlake.assurance import quality_tables as tables
+from twinlake.assurance.drift import Reference
+from twinlake.assurance.quality_figures import NUMBER
+from twinlake.assurance.quality_labels import WAITING, LabelBook
+from twinlake.assurance.quality_rows import (
+    Codes,
+    Predictions,
+    QualitySpec,
+    keys_of,
+    read_predictions,
+    require,
+    times_of,
+)
+from twinlake.assurance.quality_window import OpenWindow, pairs
+from twinlake.definitions.times import MIN_US
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One figure of a final window.
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What became of all predictions; ``predictions`` is the sum of the others.
 
     Attributes:
-        metric: What it is.
-        of: The class that it is of; empty where it is of all.
-        value: The figure.
-        records: Of how many records it is.
+        predictions: Rows of predictions.
+        counted: Those in windows with their label.
+        late: Those that came when their window was final.
+        waiting: Those whose label is waited for.
+        unlabelled: Those whose label never came in time.
+        unscored: Those without a prediction.
+        labels: Rows of labels by verdict; those that still wait are ``waiting``.
     """
 
-    metric: str
-    of: str
-    value: float
-    records: int
+    predictions: int
+    counted: int
+    late: int
+    waiting: int
+    unlabelled: int
+    unscored: int
+    labels: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class FinalWindow:
-    """A window that will not change any more, of one version of a model.
+@dataclass(frozen=True, slots=True)
+class Final:
+    """What became final.
 
     Attributes:
-        start_us: When it begins.
-        end_us: When it ends; what happens then is in the next one.
-        version: The version that spoke; None of rows without a prediction of any.
-        counts: How many rows had which label and prediction.
-        figures: What the predictions were worth.
+        counts: By window, model version, label and prediction.
+        metrics: By window and model version, in long form.
+        unknown: Labels that no prediction came for, each with a message.
     """
 
-    start_us: int
-    end_us: int
-    version: int | None
-    counts: Sequence[tuple[str | None, str | None, int]]
-    figures: Sequence[Figure]
+    counts: pa.Table
+    metrics: pa.Table
+    unknown: pa.Table
 
 
-@dataclass
 class QualityFold:
-    """Folds predictions into windows.
-
-    Attributes:
-        watched: What is watched.
-        newest_us: The newest event seen; None before the first.
-        late: How many rows came for windows that were final.
-    """
-
-    watched: Watched
-    newest_us: int | None = None
-    late: int = 0
-    _held: list[pa.Table] = field(default_factory=list)
-
-    @property
-    def held(self) -> int:
-        """Count the rows of windows that are not final."""
-        return sum(rows.num_rows for rows in self._held)
-
-    @property
-    def open_from_us(self) -> int | None:
-        """Give the start of the oldest window that may not be final; None before the first row."""
-        return None if self.newest_us is None else self._open_from_us(self.newest_us)
-
-    def _open_from_us(self, newest_us: int) -> int:
-        length = self.watched.window_us
-        return (newest_us - self.watched.lateness_us) // length * length
-
-    def restore(self, rows: pa.Table) -> None:
-        """Hold rows again that were taken before, those of windows that are not final among them.
-
-        ``newest_us`` and ``late`` are told beforehand.
-        """
-        since_us = self.open_from_us
-        if since_us is not None and rows.num_rows:
-            self._held = [rows.filter(pc.greater_equal(rows[TIME], since_us))]
-
-    def add(self, rows: pa.Table) -> list[FinalWindow]:
-        """Take further rows.
-
-        Args:
-            rows: In the order in which they were landed: ``event_us``, ``model_version``,
-                ``label`` and ``predicted`` (text), ``prediction`` (double) and ``probabilities``
-                (a list per row); any but the first may be null.
-
-        Returns:
-            The windows that are final now, oldest first, and in each the lowest version first.
-        """
-        if not rows.num_rows:
-            return []
-        event_us: IntArray = rows[TIME].to_numpy()
-        known = np.maximum.accumulate(event_us)
-        # What was seen before a row; no row is late for itself.
-        before = np.concatenate([event_us[:1], known[:-1]])
-        if self.newest_us is not None:
-            before = np.maximum(before, self.newest_us)
-            before[0] = self.newest_us
-        end_us = self._start(event_us) + self.watched.window_us
-        is_late = end_us + self.watched.lateness_us <= before
-        self.late += int(np.count_nonzero(is_late))
-        self._held.append(rows.filter(pa.array(~is_late)))
-        self.newest_us = int(known[-1] if self.newest_us is None else max(known[-1], before[-1]))
-        return self._close(self.newest_us)
-
-    def _start(self, event_us: IntArray) -> IntArray:
-        length = self.watched.window_us
-        return event_us // length * length
-
-    def _close(self, newest_us: int) -> list[FinalWindow]:
-        since_us = self._open_from_us(newest_us)
-        held = pa.concat_tables(self._held).combine_chunks()
-        start = self._start(held[TIME].to_numpy())
-        is_open = start >= since_us
-        if is_open.all():
-            self._held = [held]
-            return []
-        self._held = [held.filter(pa.array(is_open))]
-        final, start = held.filter(pa.array(~is_open)), start[~is_open]
-        version = final[VERSION].fill_null(-1).to_numpy().astype(np.int64)
-        pairs, group = np.unique(np.stack([start, version], axis=1), axis=0, return_inverse=True)
-        group = group.ravel()
-        order = np.argsort(group, kind="stable")
-        ends = np.searchsorted(group[order], np.arange(len(pairs) + 1))
-        made = []
-        for place, (start_us, number) in enumerate(pairs.tolist()):
-            rows = final.take(pa.array(order[ends[place] : ends[place + 1]]))
-            made.append(self._window(start_us, None if number < 0 else number, rows))
-        return made
-
-    def _window(self, start_us: int, version: int | None, rows: pa.Table) -> FinalWindow:
-        counted = rows.group_by([LABEL, PREDICTED]).aggregate([([], "count_all")])
-        counts = [(r[LABEL], r[PREDICTED], r["count_all"]) for r in counted.to_pylist()]
-        counts.sort(key=lambda one: (one[0] or "", one[1] or "", one[0] is None))
-        end_us = start_us + self.watched.window_us
-        return FinalWindow(start_us, end_us, version, counts, figures(rows, self.watched))
-
-
-def figures(rows: pa.Table, watched: Watched) -> list[Figure]:
-    """Measure the rows of a window: those that have a prediction, and of them those with a label.
+    """The state of one model's windows.
 
     Args:
-        rows: As ``QualityFold.add`` takes them.
-        watched: What kind of model it is.
+        spec: How the model is watched.
+        reference: What its inputs are compared with, if they are.
+        note: What ``note`` gave before a restart. Then the rows since ``replay_from_us`` are added
+            again with ``replayed=True``, in their order and before any other.
     """
-    scored = rows.filter(pc.is_valid(rows[PREDICTION]))
-    labelled = scored.filter(pc.is_valid(scored[LABEL]))
-    counts = (rows.num_rows, scored.num_rows, labelled.num_rows)
-    made = [Figure(name, "", float(n), n) for name, n in zip(OF_ALL, counts, strict=True)]
-    if watched.classes:
-        return [*made, *_of_classes(labelled, watched)]
-    return [*made, *_of_numbers(scored, labelled, watched)]
 
+    def __init__(
+        self,
+        spec: QualitySpec,
+        reference: Reference | None = None,
+        note: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._spec, self._reference = spec, reference
+        self._codes = Codes(spec)
+        self._newest_us, self._floor_us = MIN_US, MIN_US
+        self._traffic_until = self._labels_until = self._ids_until = MIN_US
+        self._accepted = 0
+        self._sums: Counter[str] = Counter()
+        self._running: Counter[tuple[int, int]] = Counter()
+        self._windows: dict[int, OpenWindow] = {}
+        self._order: list[int] = []
+        self._book = LabelBook(spec, self._codes, self._windows, self._used)
+        if note is not None:
+            self._resume(note)
 
-def _of_classes(labelled: pa.Table, watched: Watched) -> list[Figure]:
-    known = pa.array(watched.classes, pa.string())
-    code = pc.index_in(labelled[LABEL], value_set=known)
-    # A label that the model does not know is a mistake, but of none of its classes.
-    rows, code = labelled.filter(pc.is_valid(code)), code.drop_null()
-    strange = labelled.num_rows - rows.num_rows
-    if not labelled.num_rows:
-        return []
-    if not rows.num_rows:
-        return [Figure("accuracy", "", 0.0, strange)]
-    listed = rows[PROBABILITIES].combine_chunks()
-    given = listed.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(watched.classes))
-    found = class_figures(code.to_numpy().astype(np.int64), given, watched.classes)
-    count = found.confusion.sum(axis=1)
-    right = found.accuracy * rows.num_rows / labelled.num_rows
-    return [
-        Figure("accuracy", "", right, labelled.num_rows),
-        Figure("mean_per_class_error", "", found.mean_per_class_error, rows.num_rows),
-        Figure("log_loss", "", found.log_loss, rows.num_rows),
-        *(
-            Figure("error", name, error, int(count[watched.classes.index(name)]))
-            for name, error in found.errors.items()
-        ),
-    ]
+    def add(self, predictions: pa.Table, *, replayed: bool = False) -> None:
+        """Take predictions.
 
+        Args:
+            predictions: Columns ``event_timestamp``, ``model_version``, ``predicted`` or
+                ``prediction``, the id columns where labels are waited for; if there:
+                ``probabilities``, ``unscored``, the label, and inputs to compare.
+            replayed: They were counted before a restart.
 
-def _of_numbers(scored: pa.Table, labelled: pa.Table, watched: Watched) -> list[Figure]:
-    if not scored.num_rows:
-        return []
-    made = [Figure("mean_prediction", "", pc.mean(scored[PREDICTION]).as_py(), scored.num_rows)]
-    if not labelled.num_rows:
-        return made
-    actual = labelled[LABEL].cast(pa.float64()).to_numpy()
-    forecast = labelled[PREDICTION].to_numpy()
-    values: dict[str, Any] = {}
-    if watched.threshold is None:
-        off = forecast - actual
-        values = {"mae": np.mean(np.abs(off)), "rmse": np.sqrt(np.mean(off * off))}
-    else:
-        is_positive = actual == 1
-        values["accuracy"] = np.mean((forecast > watched.threshold) == is_positive)
-        values["auc"] = ranking(actual, forecast)
-        values["log_loss"] = surprise(is_positive, forecast)
-    return made + [Figure(n, "", float(value), len(actual)) for n, value in values.items()]
+        Raises:
+            InputError: A column is not there, or an event timestamp is null.
+        """
+        rows = read_predictions(predictions, self._spec, self._codes)
+        if not predictions.num_rows:
+            return
+        self._start(replayed)
+        newest = np.maximum.accumulate(np.maximum(rows.times, self._newest_us))
+        width = self._spec.window_us
+        number = np.floor_divide(rows.times, width)
+        is_late = (number + 1) * width + self._spec.lateness_us <= newest
+        if not replayed:
+            self._sums["predictions"] += len(rows.times)
+            self._sums["late"] += int(np.count_nonzero(is_late))
+            self._sums["unscored"] += int(np.count_nonzero(~is_late & ~rows.scored))
+        before = self._accepted + np.cumsum(~is_late) - 1
+        self._accepted += int(np.count_nonzero(~is_late))
+        entered: list[tuple[int, OpenWindow, int]] = []
+        for each in np.unique(number[~is_late]).tolist():
+            which = ~is_late & (number == each)
+            window = self._window(each * width, int(before[np.argmax(which)]))
+            place = len(window.times)
+            taken = window.append(rows, which, self._reference)
+            self._take(window, rows, taken, replayed)
+            if self._waits:
+                places = enumerate(taken.tolist(), place)
+                entered += [(row, window, at) for at, row in places]
+        self._enter(predictions, entered, newest)
+        self._newest_us = int(newest[-1])
+        self._advance(replayed)
+
+    def add_labels(self, labels: pa.Table, *, replayed: bool = False) -> pa.Table:
+        """Take labels that came after their predictions.
+
+        Args:
+            labels: The id columns, ``event_timestamp`` and the label.
+            replayed: They were counted before a restart.
+
+        Returns:
+            For each row its ``verdict`` (used, duplicate, conflicting, waiting, late, refused) and
+            a ``message``, null where the label is used or waits for its prediction.
+
+        Raises:
+            InputError: A column is not there, or an event timestamp is null.
+        """
+        self._start(replayed)
+        require(labels, [*self._spec.id_columns, "event_timestamp", self._spec.label], "labels")
+        keys = keys_of(labels, self._spec.id_columns)
+        values = labels.column(self._spec.label).to_pylist()
+        times = times_of(labels).tolist()
+        told = [
+            self._book.judge(key, value, time_us, replayed=replayed)
+            for key, value, time_us in zip(keys, values, times, strict=True)
+        ]
+        return pa.table(
+            {
+                "verdict": pa.array([verdict for verdict, _ in told], pa.string()),
+                "message": pa.array([message for _, message in told], pa.string()),
+            }
+        )
+
+    def close(self, watermark_us: int | None = None) -> Final:
+        """Give what became final since the last time.
+
+        Args:
+            watermark_us: Take it that nothing older comes any more, such as at the end of input.
+        """
+        self._start(replayed=False)
+        self._newest_us = max(self._newest_us, watermark_us or MIN_US)
+        self._advance(replayed=False)
+        metrics: list[tables.MetricRow] = []
+        counts: list[tables.CountRow] = []
+        for start in self._after(self._traffic_until):
+            if not self._is_final(start):
+                break
+            window = self._windows[start]
+            for version in window.versions():
+                figures = window.traffic(version, self._reference)
+                metrics += [(start, version, *figure) for figure in figures]
+            self._traffic_until = start + self._spec.window_us
+        for start in self._after(self._labels_until):
+            window = self._windows[start]
+            if not self._is_final(start) or window.waiting:
+                break
+            for version in window.versions():
+                figures = window.labelled(version, self._spec.task, self._codes)
+                metrics += [(start, version, *figure) for figure in figures]
+                named = window.counts(version, self._spec.task)
+                counts += [(start, version, *self._named(a, b), n) for a, b, n in named]
+            window.drop_rows()
+            self._labels_until = start + self._spec.window_us
+        self._forget()
+        width = self._spec.window_us
+        return Final(
+            tables.count_table(counts, width),
+            tables.metric_table(metrics, width),
+            self._book.given_up(),
+        )
+
+    def running(self) -> pa.Table:
+        """Give the table ``label, predicted, correct, records`` since the start."""
+        rows = [(*self._named(a, b), a == b, n) for (a, b), n in self._running.items()]
+        return tables.running_table(rows)
+
+    def sums(self) -> Sums:
+        """Give what became of all predictions and labels so far."""
+        waiting = sum(window.waiting for window in self._windows.values())
+        labels = {**self._book.verdicts, WAITING: self._book.waiting}
+        of = self._sums
+        return Sums(
+            of["predictions"],
+            of["counted"],
+            of["late"],
+            waiting,
+            of["unlabelled"],
+            of["unscored"],
+            {verdict: count for verdict, count in sorted(labels.items()) if count},
+        )
+
+    @property
+    def replay_from_us(self) -> int | None:
+        """The start of the oldest window that is not final; None: there is none."""
+        return next(iter(self._after(self._labels_until)), None)
+
+    @property
+    def labels_from_us(self) -> int | None:
+        """The oldest event timestamp of a label that a restart needs again; None: none."""
+        used = (self._windows[start].oldest_label_us for start in self._after(self._labels_until))
+        times = [time_us for time_us in used if time_us is not None]
+        waits = self._book.oldest_us
+        return min(times if waits is None else [*times, waits], default=None)
+
+    def note(self) -> dict[str, Any]:
+        """Give what rows that are added again do not tell, as a JSON object; small.
+
+        Take it after ``close``: it belongs to the rows and to the windows given so far.
+        """
+        return {
+            "newest_us": max(self._newest_us, self._floor_us),
+            "traffic_until": self._traffic_until,
+            "labels_until": self._labels_until,
+            "sums": dict(self._sums),
+            "labels": dict(self._book.verdicts),
+            "running": [[*self._named(a, b), n] for (a, b), n in self._running.items()],
+        }
+
+    def _resume(self, note: Mapping[str, Any]) -> None:
+        self._floor_us = note["newest_us"]
+        self._traffic_until, self._labels_until = note["traffic_until"], note["labels_until"]
+        self._sums.update(note["sums"])
+        self._book.verdicts.update(note["labels"])
+        for label, predicted, count in note["running"]:
+            self._running[self._codes.code(label), self._codes.code(predicted)] = count
+
+    @property
+    def _waits(self) -> bool:
+        return self._spec.within_us is not None
+
+    def _start(self, replayed: bool) -> None:
+        """What was seen before a restart counts again once all of it was added again."""
+        if not replayed and self._floor_us > self._newest_us:
+            self._newest_us = self._floor_us
+            self._advance(replayed=True)
+
+    def _window(self, start: int, opened_at: int) -> OpenWindow:
+        if start not in self._windows:
+            self._windows[start] = OpenWindow(start, opened_at)
+            bisect.insort(self._order, start)
+        return self._windows[start]
+
+    def _take(
+        self, window: OpenWindow, rows: Predictions, taken: npt.NDArray[np.int64], replayed: bool
+    ) -> None:
+        """Count what came with its label; without one it waits, or never gets any."""
+        labels = rows.label[taken]
+        open_ = int(np.count_nonzero(np.isnan(labels)))
+        if self._waits and window.start_us < self._labels_until:
+            window.given_up = True  # it was final before the restart
+        elif self._waits:
+            window.waiting += open_
+        if replayed:
+            return
+        self._sums["counted"] += len(labels) - open_
+        self._sums["unlabelled"] += 0 if self._waits else open_
+        if self._spec.task != NUMBER:
+            for label, predicted, count in pairs(labels, rows.predicted[taken]):
+                self._running[label, predicted] += count
+
+    def _enter(
+        self,
+        rows: pa.Table,
+        entered: list[tuple[int, OpenWindow, int]],
+        newest: npt.NDArray[np.int64],
+    ) -> None:
+        """Enter predictions in the order in which they came, whatever their windows."""
+        if not entered:
+            return
+        keys, seen = keys_of(rows, self._spec.id_columns), newest.tolist()
+        for row, window, place in sorted(entered, key=lambda each: each[0]):
+            window.keys.append(keys[row])
+            self._book.enter(window, place, keys[row], seen[row])
+
+    def _used(self, window: OpenWindow, place: int) -> None:
+        self._sums["counted"] += 1
+        if self._spec.task != NUMBER:
+            self._running[window.pair(place)] += 1
+
+    def _is_final(self, start: int) -> bool:
+        return start + self._spec.window_us + self._spec.lateness_us <= self._newest_us
+
+    def _after(self, bound: int) -> list[int]:
+        return self._order[bisect.bisect_left(self._order, bound) :]
+
+    def _advance(self, replayed: bool) -> None:
+        """Give up what was waited for too long, oldest windows first."""
+        if not self._waits:
+            return
+        for start in self._after(self._labels_until):
+            window = self._windows[start]
+            end = start + self._spec.window_us + self._spec.lateness_us
+            is_over = end + (self._spec.within_us or 0) <= self._newest_us
+            is_over |= self._accepted - window.opened_at > self._spec.most_held
+            if not self._is_final(start) or not is_over:
+                break
+            if not window.given_up and not replayed:
+                self._sums["unlabelled"] += window.waiting
+            window.given_up, window.waiting = True, 0
+        self._forget_ids()
+        self._book.expire(self._newest_us)
+
+    def _forget_ids(self) -> None:
+        """Forget ids once ``within`` passed again: until then a late label is told as such."""
+        again_us = 2 * (self._spec.within_us or 0) + self._spec.lateness_us
+        for start in self._after(self._ids_until):
+            is_old = start + self._spec.window_us + again_us <= self._newest_us
+            opened_at = self._windows[start].opened_at
+            is_old |= self._accepted - opened_at > 2 * self._spec.most_held
+            if not self._is_final(start) or not is_old:
+                break
+            self._book.forget(self._windows[start])
+            self._ids_until = start + self._spec.window_us
+
+    def _forget(self) -> None:
+        """Drop windows of which everything was given, and no id is known any more."""
+        until = min(self._labels_until, self._traffic_until)
+        until = min(until, self._ids_until) if self._waits else until
+        gone = bisect.bisect_left(self._order, until)
+        for start in self._order[:gone]:
+            del self._windows[start]
+        del self._order[:gone]
+
+    def _named(self, label: int, predicted: int) -> tuple[str, str]:
+        return self._codes.names[label], self._codes.names[predicted]

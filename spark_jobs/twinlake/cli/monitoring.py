@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -72,7 +73,7 @@ def run(
         from twinlake.flows.quality_metrics import QualityMetrics
 
         metrics = QualityMetrics()
-        after = metrics.note
+        after = metrics.look
         context.tell(f"metrics: http://127.0.0.1:{metrics.serve(metrics_port)}/metrics")
     for kind in (signal.SIGTERM, signal.SIGINT):
         ends.callback(signal.signal, kind, signal.signal(kind, lambda *_: stopped.set()))
@@ -86,46 +87,49 @@ def watch_document(seen: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when 
     """Write down what was seen of a model."""
     return {
         "model": seen.model,
-        "predictions": seen.predictions,
+        **asdict(seen.sums),
         "windows": seen.windows,
-        "counted": seen.counted,
+        "final": seen.final,
         "open": seen.open,
-        "late": seen.late,
-        "raised": seen.raised,
+        "raised": list(seen.raised),
         "alerts": {"raised": seen.events["raised"], "cleared": seen.events["cleared"]},
-        "waiting": seen.waiting,
-        "totals": [
-            {"label": label, "predicted": predicted, "records": count}
-            for (label, predicted), count in seen.totals.items()
-        ],
-        "newest": {
-            "model_version": seen.newest_version,
-            "figures": {f"{one.metric} {one.of}".strip(): one.value for one in seen.newest},
-        },
+        "alerts_waiting": dict(seen.waiting),
+        "totals": list(seen.totals),
+        "newest": {} if seen.newest is None else _newest(seen.newest),
+    }
+
+
+def _newest(metrics: Any) -> dict[str, Any]:  # noqa: ANN401 (imported when used)
+    """Give the figures of the newest window and version that some were given of."""
+    rows = metrics.to_pylist()
+    last = max((row["window_start"], row["model_version"] or 0) for row in rows)
+    chosen = [row for row in rows if (row["window_start"], row["model_version"] or 0) == last]
+    return {
+        "window_start": last[0].isoformat(),
+        "model_version": last[1],
+        "figures": {" of ".join(filter(None, (r["metric"], r["of"]))): r["value"] for r in chosen},
     }
 
 
 def watch_text(seen: Any) -> str:  # noqa: ANN401 (imported when used)
     """Lay out what was seen of a model."""
-    told = ("predictions", "windows", "counted", "open", "late")
-    counts = table(("model", *told), [(seen.model, *(f"{getattr(seen, n):,}" for n in told))])
-    parts = [counts]
+    document = watch_document(seen)
+    told = ("predictions", "final", "open", "late", "waiting", "unlabelled", "unscored", "windows")
+    parts = [table(("model", *told), [(seen.model, *(f"{document[n]:,}" for n in told))])]
     if seen.totals:
         rows = [
-            (label or "", said or "", "" if None in {label, said} else label == said, f"{count:,}")
-            for (label, said), count in sorted(seen.totals.items(), key=str)
+            (row["label"], row["predicted"], row["correct"], f"{row['records']:,}")
+            for row in seen.totals
         ]
         parts.append(table(("label", "predicted", "correct", "records"), rows))
-    if seen.newest:
-        figures = [
-            (one.metric, one.of, f"{one.value:.4g}", f"{one.records:,}") for one in seen.newest
-        ]
-        head = f"newest final window, version {seen.newest_version}"
-        parts.append(f"{head}\n{table(('figure', 'of', 'value', 'records'), figures)}")
+    if newest := document["newest"]:
+        figures = [(name, f"{value:.4g}") for name, value in newest["figures"].items()]
+        head = f"window of {newest['window_start']}, version {newest['model_version']}"
+        parts.append(f"{head}\n{table(('figure', 'value'), figures)}")
+    alerts, waiting = document["alerts"], sum(document["alerts_waiting"].values())
     parts.append(
-        f"alerts raised now: {', '.join(seen.raised) or 'none'}; "
-        f"raised {seen.events['raised']} times, cleared {seen.events['cleared']} times, "
-        f"{seen.waiting} wait"
+        f"alerts on: {', '.join(seen.raised) or 'none'}; raised {alerts['raised']} times, over "
+        f"{alerts['cleared']} times, {waiting} wait to be told"
     )
     return "\n\n".join(parts)
 

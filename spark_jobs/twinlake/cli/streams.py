@@ -68,24 +68,6 @@ def stream(context: Context, /, views: tuple[str, ...], **options: Any) -> None:
     context.answer(streamed_text(done), streamed_document(done))
 
 
-@click.command()
-@click.argument("model")
-@click.option("--topic", help="Also send predictions to this topic.")
-@stream_options
-@json_option
-@pass_context
-def score(context: Context, /, model: str, topic: str | None, **options: Any) -> None:  # noqa: ANN401
-    """Stream, and score each event with MODEL, with windows that contain the event.
-
-    Lands what arrives and keeps the views with publish="stream" fresh, as `stream` does;
-    predictions go to a Delta table.
-    """
-    with context.open() as project:
-        project.model(model)
-        done = run(context, project, (), {model: topic}, StreamOptions(**options))
-    context.answer(streamed_text(done), streamed_document(done))
-
-
 @dataclass(frozen=True)
 class StreamOptions:
     """What the options of what streams said; see ``stream_options``."""
@@ -103,7 +85,7 @@ def run(
     context: Context,
     project: Any,  # noqa: ANN401 (imported when used)
     views: tuple[str, ...],
-    models: Mapping[str, str | None],
+    models: Mapping[str, Any],
     options: StreamOptions,
 ) -> dict[str, Any]:
     """Stream until a signal comes; shared with the scripts."""
@@ -311,4 +293,4 @@ def _counted(source: str, done: dict[str, Any]) -> str:
     return table(heads, [(source, *(done[head] for head in heads[1:]))])
 
 
-COMMANDS = (stream, score, push, quarantine)
+COMMANDS = (stream, push, quarantine)

@@ -85,7 +85,9 @@ def _used(item: Any) -> list[Any]:  # noqa: ANN401 (any of the definitions)
         ]
         return [each for each in used if not isinstance(each, Request)]
     if isinstance(item, Model):
-        return [item.service] if item.source is None else [item.service, item.source]
+        labels = item.quality.labels if item.quality else None
+        read = [item.source, labels.source if labels else None]
+        return [item.service, *(source for source in read if source is not None)]
     return []
 
 

@@ -7,7 +7,7 @@ file that it came from and two versions can be compared line by line.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from twinlake.definitions.clocks import Clock
@@ -15,7 +15,7 @@ from twinlake.definitions.entities import Entity
 from twinlake.definitions.expectations import Expectation
 from twinlake.definitions.functions import Function
 from twinlake.definitions.on_demand import OnDemandView, Request
-from twinlake.definitions.quality import Alert, Quality
+from twinlake.definitions.quality_documents import quality_document, read_quality
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import DeltaTable, Derived, Files, Kafka, Source
 from twinlake.definitions.views import Aggregate, AliasedView, Column, FeatureView, Selection
@@ -66,7 +66,7 @@ def from_document(document: Mapping[str, Any]) -> Definitions:
                 "decisions": tuple(item.get("decisions", ())),
                 "classes": tuple(item.get("classes", ())),
                 "source": item.get("source") and sources[item["source"]],
-                "quality": _read_quality(item.get("quality")),
+                "quality": item.get("quality") and read_quality(item["quality"], sources),
             }
         )
         for item in document["models"]
@@ -250,17 +250,6 @@ def _read_service(
     return FeatureService(item["name"], tuple(selections), item["description"])
 
 
-def _quality_document(quality: Quality) -> dict[str, Any]:
-    alerts = [asdict(alert) for alert in quality.alerts]
-    return {**asdict(quality), "alerts": alerts}
-
-
-def _read_quality(item: Mapping[str, Any] | None) -> Quality | None:
-    if item is None:
-        return None
-    return Quality(**{**item, "alerts": tuple(Alert(**alert) for alert in item["alerts"])})
-
-
 def _model_document(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
@@ -280,6 +269,6 @@ def _model_document(model: Model) -> dict[str, Any]:
         "predicts": model.predicts,
         "folds": model.folds,
         "source": model.source and model.source.name,
-        "quality": model.quality and _quality_document(model.quality),
+        "quality": model.quality and quality_document(model.quality),
         "description": model.description,
     }

@@ -14,6 +14,7 @@ from twinlake.definitions.clocks import Clock
 from twinlake.definitions.documents import Definitions
 from twinlake.definitions.entities import Entity
 from twinlake.definitions.on_demand import OnDemandSelection, OnDemandView
+from twinlake.definitions.quality import Labels, Quality
 from twinlake.definitions.services import FeatureService, Model
 from twinlake.definitions.sources import Source
 from twinlake.definitions.views import AliasedView, FeatureView, Selection
@@ -104,6 +105,11 @@ def gather(names: Mapping[str, Any]) -> Definitions:
 def _with_references(item: object) -> Iterator[Any]:
     if isinstance(item, Model):
         yield from _with_references(item.service)
+        if isinstance(item.source, Source):
+            yield from _with_references(item.source)
+        labels = item.quality.labels if isinstance(item.quality, Quality) else None
+        if isinstance(labels, Labels):
+            yield from _with_references(labels.source)
     elif isinstance(item, FeatureService):
         yield from _referred(item.features)
     elif isinstance(item, OnDemandView):

@@ -232,7 +232,8 @@ def model_problems(model: Model) -> Iterator[Problem]:
     yield from _threshold_problems(model, place)
     yield from _class_problems(model, place)
     yield from _fold_problems(model, place)
-    yield from quality_problems(model)
+    if model.quality is not None:
+        yield from quality_problems(model.quality, [*features, *model.spine_features], place)
 
 
 def _class_problems(model: Model, place: str) -> Iterator[Problem]:

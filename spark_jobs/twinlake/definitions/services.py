@@ -162,6 +162,11 @@ class Model:
     description: str = ""
 
     @property
+    def said_column(self) -> str:
+        """Name the column that says what was decided: the class, or whether it is positive."""
+        return self.predicted_column if self.classes else "is_positive"
+
+    @property
     def predicted_column(self) -> str:
         """Name the column of the predicted class."""
         return self.predicts or f"predicted_{self.label}"

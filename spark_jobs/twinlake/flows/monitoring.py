@@ -1,43 +1,39 @@
 """Watch a model's predictions: windows of quality, figures, alerts.
 
 Predictions are read in the order in which they were landed, some ingest versions at a time, each
-time a pass. Before a pass it is noted up to which version it reads; a pass that was cut short is
-done again over the same rows, and what it wrote already is not written twice. So windows are
-counted once, whatever is killed when; messages and alerts may be sent once more.
+time a pass; labels that come later are read after them. Before a pass it is noted up to where it
+reads; a pass that was cut short is done again over the same rows, and what it wrote already is not
+written twice. So windows are counted once, whatever is killed when; messages and alerts may be sent
+once more.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from twinlake.assurance.alert_sinks import Outbox, Sink, webhook
-from twinlake.assurance.alerting import AlertEvent, Alerting
-from twinlake.assurance.quality import Figure, FinalWindow, QualityFold, Watched
+from twinlake.assurance.alerting import AlertEvent, AlertRules
+from twinlake.assurance.quality import Final, QualityFold, Sums
 from twinlake.crash_points import reached
-from twinlake.definitions.quality import Quality
-from twinlake.definitions.resolution import all_columns
 from twinlake.definitions.services import Model
-from twinlake.definitions.times import parse_duration_us, to_datetime
 from twinlake.errors import InputError
+from twinlake.flows.alert_places import make_outbox
 from twinlake.flows.project import Project
+from twinlake.flows.quality_inputs import QualityInputs
 from twinlake.flows.stream_outputs import TopicOutput
-from twinlake.flows.stream_scoring import scored_source
-from twinlake.lake import predictions, tables
-from twinlake.lake import quality as tables_of_quality
+from twinlake.lake import quality as quality_tables
 from twinlake.registry import notes
 
-_US_PER_MS = 1_000
 _RECENT = 100
+_START = {"pass": 0, "predictions": -1, "labels": -1}
 
 
 @dataclass
@@ -46,33 +42,33 @@ class Watch:
 
     Attributes:
         model: The model.
-        predictions: How many rows were taken.
-        windows: How many windows are final, each version of a window counting.
-        counted: How many rows they hold.
-        open: How many rows are in windows that are not final.
-        late: How many came for windows that were.
-        totals: How many rows had which label and prediction, in final windows.
-        raised: Alerts that are raised.
+        sums: What became of all predictions and labels.
+        windows: How many windows are final.
+        final: How many predictions with a label they hold.
+        totals: How often which label was predicted as what: ``label``, ``predicted``, ``correct``
+            and ``records``.
+        raised: Alerts that are on.
         events: How many alerts were raised and cleared, by kind.
-        newest: The figures of the newest final window.
-        newest_version: The version that they are of.
-        waiting: How many alerts wait for a place to go to.
+        newest: The figures of the newest final windows, as ``Final.metrics``.
+        waiting: How many alerts wait, by the place that they go to.
         recent: The alerts that were raised and cleared last, since the process began.
     """
 
     model: str
-    predictions: int = 0
+    sums: Sums
     windows: int = 0
-    counted: int = 0
-    open: int = 0
-    late: int = 0
-    totals: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
-    raised: list[str] = field(default_factory=list)
+    final: int = 0
+    totals: Sequence[Mapping[str, Any]] = ()
+    raised: Sequence[str] = ()
     events: Counter[str] = field(default_factory=Counter)
-    newest: Sequence[Figure] = ()
-    newest_version: int | None = None
-    waiting: int = 0
+    newest: pa.Table | None = None
+    waiting: Mapping[str, int] = field(default_factory=dict)
     recent: deque[AlertEvent] = field(default_factory=lambda: deque(maxlen=_RECENT))
+
+    @property
+    def open(self) -> int:
+        """How many predictions with a label are in windows that are not final."""
+        return self.sums.counted - self.final
 
 
 class Monitor:
@@ -81,22 +77,21 @@ class Monitor:
     Args:
         project: The project.
         model: The model.
-        seconds: Tells seconds since some moment.
 
     Raises:
         InputError: The model says nothing of what to watch.
         StateError: Another process watches it.
     """
 
-    def __init__(
-        self, project: Project, model: Model, seconds: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, project: Project, model: Model) -> None:
+        if model.quality is None:
+            raise InputError(
+                f"model {model.name} does not say what to watch",
+                hint='give it quality=Quality(window="1m", alerts=[...]) in features.py, and apply',
+            )
         self.project = project
         self.model = model
-        self.quality = _quality(model)
-        self._seconds = seconds
-        self._source = scored_source(model)
-        self._path = project.places.predictions(model.name)
+        self.quality = model.quality
         self._note = project.places.quality_note(model.name)
         self._locks = ExitStack()
         self._locks.enter_context(project.places.exclusively("monitor", model.name))
@@ -110,239 +105,169 @@ class Monitor:
         spark, places, name = self.project.spark, self.project.places, self.model.name
         self._counts = places.quality(name, "windows")
         self._figures = places.quality(name, "figures")
-        comment = f"quality windows of model {name}"
-        columns = tables_of_quality.COUNTS, tables_of_quality.FIGURES
-        tables_of_quality.create(spark, self._counts, columns[0], f"Counts of final {comment}")
-        tables_of_quality.create(spark, self._figures, columns[1], f"Figures of final {comment}")
-        self._topics = {
-            role: TopicOutput(self.project, topic, keys)
-            for role, topic, keys in (
-                ("topic", self.quality.topic, [self.model.label]),
-                ("totals", self.quality.totals_topic, [self.model.label]),
-                ("alerts", self.quality.alerts_topic, ["alert"]),
-            )
-            if topic
-        }
+        comment = f"final quality windows of model {name}"
+        quality_tables.create(spark, self._counts, quality_tables.COUNTS, f"Counts of {comment}")
+        quality_tables.create(spark, self._figures, quality_tables.FIGURES, f"Figures of {comment}")
+        self._windows_topic = self._topic(self.quality.topic)
+        self._totals_topic = self._topic(self.quality.totals_topic)
         told = notes.read(self._note) or {}
-        self._number, self._through = told.get("pass", 0), told.get("through", -1)
-        self._fold = QualityFold(watched_of(self.model), told.get("newest_us"), told.get("late", 0))
-        self._alerting = Alerting(name, self.quality.alerts, told.get("alerts"))
-        self._outbox = Outbox(self._sinks(), told.get("waiting"))
+        self._done: dict[str, int] = {name: told.get(name, at) for name, at in _START.items()}
+        self._inputs = QualityInputs(self.project, self.model)
+        kept = told.get("fold")
+        self._fold = QualityFold(self._inputs.spec, self._inputs.reference(), kept)
+        if kept is not None:
+            self._replay(told)
+        self._rules = AlertRules(name, self.quality.alerts, told.get("rules"))
+        self._outbox = make_outbox(self.project, self.model)
         self.seen = Watch(
             name,
-            told.get("predictions", 0),
+            self._fold.sums(),
             told.get("windows", 0),
-            told.get("counted", 0),
-            late=self._fold.late,
-            totals=Counter({(a, b): n for a, b, n in told.get("totals", ())}),
-            raised=self._alerting.raised,
+            told.get("final", 0),
             events=Counter(told.get("events", {})),
         )
-        self._restore()
+        self._look_at_fold()
         if (unfinished := told.get("next")) is not None:
-            self._read(unfinished)
+            self._pass(unfinished)
 
-    def _sinks(self) -> dict[str, Sink]:
-        sinks: dict[str, Sink] = {}
-        if "alerts" in self._topics:
-            sinks[f"topic {self.quality.alerts_topic}"] = self._send_alerts
-        if address := self.project.settings.alerts_webhook:
-            sinks["the webhook"] = webhook(address)
-        return sinks
+    def _topic(self, name: str) -> TopicOutput | None:
+        return TopicOutput(self.project, name, [self.model.label]) if name else None
 
-    def _restore(self) -> None:
-        """Hold again what is in windows that are not final."""
-        since_us = self._fold.open_from_us
-        if since_us is None:
-            return
-        frame = predictions.after(self.project.spark, self._path, -1, self._through)
-        self._fold.restore(self._watched(tables.since(frame, "event_timestamp", since_us)))
-        self.seen.open = self._fold.held
-
-    def _watched(self, frame: Any) -> pa.Table:  # noqa: ANN401 (a frame of Spark)
-        model = self.model
-        label = model.label if model.label in all_columns(self._source) else None
-        said = model.predicted_column if model.classes else None
-        rows = tables_of_quality.watched_rows(frame, label, said, is_text=bool(model.classes))
-        return tables_of_quality.collected(rows)
+    def _replay(self, told: Mapping[str, Any]) -> None:
+        """Take again what windows that are not final hold, and labels that wait."""
+        for rows in self._inputs.predictions(-1, self._done["predictions"], told["replay_from_us"]):
+            self._fold.add(rows, replayed=True)
+        labels = self._inputs.labels(-1, self._done["labels"], told["labels_from_us"])
+        if labels is not None:
+            self._fold.add_labels(labels, replayed=True)
 
     def close(self) -> None:
         """Watch no longer."""
         self._locks.close()
 
-    def look(self) -> list[AlertEvent]:
-        """Take what was predicted since the last look; give the alerts that it brought."""
-        events: list[AlertEvent] = []
-        if tables.exists(self._path):
-            newest = predictions.scored_through(self.project.spark, self._path)
-            if newest is not None and newest > self._through:
-                events = self._read(newest)
-        self._deliver()
-        return events
+    def look(self) -> None:
+        """Take what was predicted, and what turned out, since the last look; deliver alerts."""
+        newest = self._inputs.newest()
+        while newest["predictions"] > self._done["predictions"]:
+            last = self._inputs.cut(self._done["predictions"], newest["predictions"])
+            self._begin_pass({"predictions": last, "labels": self._done["labels"]})
+        if newest["labels"] > self._done["labels"]:
+            self._begin_pass({**self._done, "labels": newest["labels"]})
+        done = self._outbox.deliver(self.project.now_us() / 1_000_000)
+        if done.problems != self._problems():
+            for place, why in done.problems.items():
+                self.project.tell(f"{done.waiting.get(place, 0)} alerts wait for {place}: {why}")
+        self._last_problems = done.problems
+        self.seen.waiting = done.waiting
 
-    def _read(self, through: int) -> list[AlertEvent]:
-        """Take the predictions up to an ingest version, by a pass or several."""
-        spark, events = self.project.spark, []
-        frame = predictions.after(spark, self._path, self._through, through)
-        for last, piece in predictions.version_ranges(frame, "_event_version"):
-            notes.write(self._note, json.dumps(self._document() | {"next": last}))
-            events += self._pass(self._watched(piece), last)
-        self._through = through
-        notes.write(self._note, json.dumps(self._document()))
-        return events
+    def _problems(self) -> Mapping[str, str]:
+        return getattr(self, "_last_problems", {})
 
-    def _pass(self, rows: pa.Table, through: int) -> list[AlertEvent]:
-        finals = self._fold.add(rows)
+    def _begin_pass(self, until: Mapping[str, int]) -> None:
+        notes.write(self._note, json.dumps(self._document() | {"next": dict(until)}))
+        self._pass(until)
+
+    def _pass(self, until: Mapping[str, int]) -> None:
+        """Take predictions and labels up to some ingest versions."""
+        for rows in self._inputs.predictions(self._done["predictions"], until["predictions"]):
+            self._fold.add(rows)
+        labels = self._inputs.labels(self._done["labels"], until["labels"])
+        if labels is not None:
+            self._tell_of_labels(self._fold.add_labels(labels))
+        final = self._fold.close()
         reached("monitoring.folded")
-        if finals:
-            self._number += 1
-            self._write(finals)
+        number = self._done["pass"] + 1
+        if final.metrics.num_rows or final.counts.num_rows:
+            self._write(final, number)
             reached("monitoring.written")
-            self._tell(finals)
-        events = list(self._alerting.take(finals))
-        self._outbox.add([event.document() for event in events])
-        self._count(rows.num_rows, finals, events)
-        self._through = through
+            self._send(final, number)
+        events = self._rules.feed(final.metrics)
+        self._outbox.put(events)
+        self._count(final, events)
+        self._done = {"pass": number, **{n: until[n] for n in ("predictions", "labels")}}
         notes.write(self._note, json.dumps(self._document()))
         reached("monitoring.noted")
-        for event in events:
-            self.project.tell(event.text())
-        return events
+        for message in (*(e.message for e in events), *final.unknown["message"].to_pylist()):
+            self.project.tell(message)
 
-    def _count(
-        self, taken: int, finals: Sequence[FinalWindow], events: Sequence[AlertEvent]
-    ) -> None:
+    def _tell_of_labels(self, judged: pa.Table) -> None:
+        """Say of labels that are of no use why; the first ones of each kind."""
+        told: Counter[str] = Counter()
+        for row in judged.to_pylist():
+            if row["message"] is not None:
+                told[row["verdict"]] += 1
+                if told[row["verdict"]] == 1:
+                    self.project.tell(f"label {row['verdict']}: {row['message']}")
+
+    def _count(self, final: Final, events: Sequence[AlertEvent]) -> None:
         seen = self.seen
-        seen.predictions += taken
-        seen.windows += len(finals)
-        for window in finals:
-            for label, predicted, count in window.counts:
-                seen.counted += count
-                seen.totals[label, predicted] += count
-        if finals:
-            seen.newest, seen.newest_version = finals[-1].figures, finals[-1].version
-        seen.open, seen.late = self._fold.held, self._fold.late
-        seen.raised = self._alerting.raised
+        seen.windows += len(set(_of(final.metrics, "records", "window_start")))
+        seen.final += sum(final.counts["count"].to_pylist())
+        if final.metrics.num_rows:
+            seen.newest = final.metrics
         seen.events.update(event.kind for event in events)
         seen.recent.extend(events)
+        self._look_at_fold()
 
-    def _write(self, finals: Sequence[FinalWindow]) -> None:
-        counts, figures = [], []
-        for window in finals:
-            when = {
-                "window_start": to_datetime(window.start_us),
-                "window_end": to_datetime(window.end_us),
-                "model_version": window.version,
-            }
-            counts += [
-                {**when, "label": label, "predicted": predicted, "count": count}
-                for label, predicted, count in window.counts
-            ]
-            figures += [
-                {**when, "metric": one.metric, "of": one.of, "value": one.value,
-                 "records": one.records}
-                for one in window.figures
-            ]  # fmt: skip
+    def _look_at_fold(self) -> None:
+        self.seen.sums = self._fold.sums()
+        self.seen.totals = self._fold.running().to_pylist()
+        self.seen.raised = [name for name, is_on in self._rules.raised().items() if is_on]
+
+    def _write(self, final: Final, number: int) -> None:
         append = partial(
-            tables_of_quality.append,
+            quality_tables.append,
             self.project.spark,
-            number=self._number,
+            number=number,
             scratch=self.project.places.new_scratch(),
         )
-        append(self._counts, tables_of_quality.COUNTS, counts)
-        append(self._figures, tables_of_quality.FIGURES, figures)
+        append(self._counts, quality_tables.COUNTS, final.counts)
+        append(self._figures, quality_tables.FIGURES, final.metrics)
 
-    def _tell(self, finals: Sequence[FinalWindow]) -> None:
+    def _send(self, final: Final, number: int) -> None:
         """Send what was counted, in the words of the model's own columns."""
-        said = self.model.predicted_column if self.model.classes else "is_positive"
-        if "topic" in self._topics:
-            rows = [
-                {
-                    "startMs": window.start_us // _US_PER_MS,
-                    "endMs": window.end_us // _US_PER_MS,
-                    self.model.label: label,
-                    said: predicted,
-                    "count": count,
-                    "modelVersion": window.version,
-                }
-                for window in finals
-                for label, predicted, count in window.counts
-            ]
-            self._topics["topic"].send(pa.Table.from_pylist(rows), self._number)
-        if "totals" in self._topics:
-            totals = self.seen.totals.copy()
-            for window in finals:
-                totals.update({(a, b): n for a, b, n in window.counts})
-            rows = total_rows(self.model, totals)
-            self._topics["totals"].send(pa.Table.from_pylist(rows), self._number)
-
-    def _send_alerts(self, events: Sequence[Any]) -> None:
-        # Alerts are sent apart from windows: the number of the pass would be used twice.
-        number = self.seen.events.total()
-        self._topics["alerts"].send(pa.Table.from_pylist([dict(e) for e in events]), number)
-
-    def _deliver(self) -> None:
-        waiting = self._outbox.document()
-        for trouble in self._outbox.deliver(self._seconds()):
-            self.project.tell(trouble)
-        left = self._outbox.document()
-        self.seen.waiting = max((len(listed) for listed in left.values()), default=0)
-        if left != waiting:
-            notes.write(self._note, json.dumps(self._document()))
+        if self._windows_topic is not None and final.counts.num_rows:
+            self._windows_topic.send(window_messages(self.model, final.counts), number)
+        if self._totals_topic is not None and final.counts.num_rows:
+            totals = self._fold.running()
+            names = [self.model.label, self.model.said_column, "correct", "records"]
+            self._totals_topic.send(totals.rename_columns(names), number)
 
     def _document(self) -> dict[str, Any]:
         seen = self.seen
         return {
-            "pass": self._number,
-            "through": self._through,
-            "newest_us": self._fold.newest_us,
-            "late": self._fold.late,
-            "predictions": seen.predictions,
+            **self._done,
+            "fold": self._fold.note(),
+            "replay_from_us": self._fold.replay_from_us,
+            "labels_from_us": self._fold.labels_from_us,
+            "rules": self._rules.note(),
+            "sums": asdict(seen.sums),
+            "totals": list(seen.totals),
             "windows": seen.windows,
-            "counted": seen.counted,
-            "totals": [[*pair, count] for pair, count in seen.totals.items()],
+            "final": seen.final,
             "events": dict(seen.events),
-            "alerts": self._alerting.document(),
-            "waiting": self._outbox.document(),
+            "raised": list(seen.raised),
         }
 
 
-def total_rows(
-    model: Model, totals: Counter[tuple[str | None, str | None]]
-) -> list[dict[str, Any]]:
-    """Lay out how often which label was predicted as what, since the beginning."""
-    said = model.predicted_column if model.classes else "is_positive"
-    return [
+def window_messages(model: Model, counts: pa.Table) -> pa.Table:
+    """Write counts of final windows as messages, in the words of the original system."""
+    ms = [counts[name].cast(pa.int64()).to_pylist() for name in ("window_start", "window_end")]
+    return pa.table(
         {
-            model.label: label,
-            said: predicted,
-            "correct": None if label is None or predicted is None else label == predicted,
-            "records": count,
+            "startMs": pa.array([us // 1000 for us in ms[0]], pa.int64()),
+            "endMs": pa.array([us // 1000 for us in ms[1]], pa.int64()),
+            model.label: counts["label"],
+            model.said_column: counts["predicted"],
+            "count": counts["count"],
+            "modelVersion": counts["model_version"],
         }
-        for (label, predicted), count in sorted(
-            totals.items(), key=lambda item: tuple(part or "" for part in item[0])
-        )
-    ]
-
-
-def watched_of(model: Model) -> Watched:
-    """Say what is watched of a model."""
-    quality = _quality(model)
-    return Watched(
-        parse_duration_us(quality.window),
-        parse_duration_us(quality.lateness),
-        tuple(model.classes),
-        model.threshold,
     )
 
 
-def _quality(model: Model) -> Quality:
-    if model.quality is None:
-        raise InputError(
-            f"model {model.name} does not say what to watch",
-            hint='give it quality=Quality(window="1m", alerts=[...]) in features.py, and apply',
-        )
-    return model.quality
+def _of(metrics: pa.Table, metric: str, column: str) -> list[Any]:
+    named = zip(metrics["metric"].to_pylist(), metrics[column].to_pylist(), strict=True)
+    return [value for name, value in named if name == metric]
 
 
 def monitor(

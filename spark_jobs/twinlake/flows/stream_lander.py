@@ -29,7 +29,7 @@ from twinlake.flows.landing import land_marker, recover, stream_landing
 from twinlake.flows.project import Project
 from twinlake.flows.publishing import catch_up
 from twinlake.flows.stream_publishing import NewEvents, StreamPublisher, needs_lake
-from twinlake.flows.stream_scoring import Scored, StreamScorer, held_columns
+from twinlake.flows.stream_scoring import Scored, Scoring, StreamScorer, held_columns
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import stream_batches, stream_memory, tables
 from twinlake.lake.recent import RecentEvents
@@ -136,7 +136,7 @@ class SourceLander:
         source: The source.
         views: The views to publish.
         by: What others are told who want to land too.
-        models: The models that score the source's events, each with the topic of its predictions.
+        models: The models that score the source's events, each with how it is asked.
         progress: What was done before, to go on counting from.
 
     Raises:
@@ -149,7 +149,7 @@ class SourceLander:
         source: Source,
         views: Sequence[FeatureView],
         by: str,
-        models: Mapping[str, str | None] | None = None,
+        models: Mapping[str, Scoring] | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.project = project
@@ -163,7 +163,7 @@ class SourceLander:
             view for view in applied.definitions.views.values() if view.source.name == source.name
         ]
         self._views = list(views)
-        self._models = [(project.model(name), topic) for name, topic in (models or {}).items()]
+        self._models = [(project.model(name), how) for name, how in (models or {}).items()]
         held = [name for model, _ in self._models for name in held_columns(model)]
         self._extra = list(dict.fromkeys(held))
         self._locks = ExitStack()
@@ -211,7 +211,7 @@ class SourceLander:
         for publisher in self._publishers:
             publisher.catch_up(self._recent)
         self._scorers = [
-            StreamScorer(self.project, model, self._version, topic) for model, topic in self._models
+            StreamScorer(self.project, model, self._version, how) for model, how in self._models
         ]
         for scorer in self._scorers:
             self._count_scored(scorer.model.name, scorer.catch_up(self._recent, self.all_views))

@@ -22,10 +22,12 @@ from twinlake.errors import InputError
 from twinlake.flows import on_demand
 from twinlake.flows.predictions import PredictionTable, Said, filled
 from twinlake.flows.project import Project
+from twinlake.flows.remote_models import RemoteModel
 from twinlake.flows.stream_models import Champion
 from twinlake.flows.stream_publishing import NewEvents
+from twinlake.inference.endpoint import Endpoint
 from twinlake.kernel.events import Queries
-from twinlake.kernel.on_demand import compute
+from twinlake.kernel.on_demand import Computation, compute
 from twinlake.kernel.views import ViewShape
 from twinlake.lake import arrays, stream_memory
 from twinlake.lake.feature_rows import PREFIX
@@ -58,6 +60,31 @@ class Scored:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How a stream has events scored.
+
+    Attributes:
+        topic: Also send predictions there.
+        endpoint: Where the model answers; None: its champion answers in this process.
+        tasks: How many tasks of Spark ask an endpoint.
+    """
+
+    topic: str | None = None
+    endpoint: Endpoint | None = None
+    tasks: int = 1
+
+
+def is_asked_by_event(model: Model) -> bool:
+    """Tell whether who answers looks features up himself, being told the event alone.
+
+    So it is where the model names a source of events, and takes features of another one.
+    """
+    if model.source is None:
+        return False
+    return any(view.source.name != model.source.name for view, _ in model.service.needed())
+
+
 def scored_source(model: Model) -> Source:
     """Give the source whose events a model can score.
 
@@ -69,7 +96,7 @@ def scored_source(model: Model) -> Source:
     """
     sources = {view.source.name: view.source for view, _ in model.service.needed()}
     if model.source is not None:
-        sources[model.source.name] = model.source
+        sources = {model.source.name: model.source}
     if len(sources) != 1:
         found = f"features of {len(sources)} sources: {', '.join(sources)}" if sources else "none"
         raise InputError(
@@ -77,7 +104,7 @@ def scored_source(model: Model) -> Source:
             hint="a stream scores events of the one source that all features come from; "
             "a model without features of views names it: Model(source=...)",
         )
-    for view, _ in model.service.needed():
+    for view, _ in () if is_asked_by_event(model) else model.service.needed():
         if view is not view.stored:
             raise InputError(
                 f"model {model.name} takes view {view.stored.name} joined as {view.name}",
@@ -95,8 +122,15 @@ def scored_source(model: Model) -> Source:
 
 
 def event_columns(model: Model) -> list[str]:
-    """Name the columns of an event that a model takes beside features."""
-    return list(dict.fromkeys([*model.service.request_fields(), *model.spine_features]))
+    """Name the columns of an event that a model takes beside features.
+
+    Where features are looked up elsewhere, the keys to find them by are among them.
+    """
+    keys = []
+    if is_asked_by_event(model):
+        keys = [key for view, _ in model.service.needed() for key in view.entity.join_keys]
+    names = [*keys, *model.service.request_fields(), *model.spine_features]
+    return list(dict.fromkeys(names))
 
 
 class StreamScorer:
@@ -106,21 +140,46 @@ class StreamScorer:
         project: The project.
         model: The model.
         since_version: Where no prediction was made yet, events after this ingest version count.
-        topic: Also send predictions there.
+        scoring: Who is asked, and where else predictions go.
+
+    Raises:
+        InputError: The model takes features that this stream does not have, and nobody else is to
+            look them up.
     """
 
     def __init__(
-        self, project: Project, model: Model, since_version: int, topic: str | None
+        self, project: Project, model: Model, since_version: int, scoring: Scoring
     ) -> None:
         self.project = project
         self.model = model
         self._source = scored_source(model)
-        self._views = [(view, ViewShape.of(view, names)) for view, names in model.service.needed()]
-        self._functions = on_demand.computations(project, model.service)
-        self._champion = Champion(project, model)
+        self._views: list[tuple[FeatureView, ViewShape]] = []
+        self._functions: Sequence[Computation] = ()
+        if not is_asked_by_event(model):
+            needed = model.service.needed()
+            self._views = [(view, ViewShape.of(view, names)) for view, names in needed]
+            self._functions = on_demand.computations(project, model.service)
+        elif scoring.endpoint is None:
+            raise InputError(
+                f"model {model.name} takes features of other sources than {self._source.name}, "
+                "whose events it scores",
+                hint="name an endpoint that looks them up, such as that of `twinlake serve`: "
+                "--endpoint http://127.0.0.1:8080/v1/predict/MODEL",
+            )
+        self._answering = self._answerer(scoring)
         self._own = list(dict.fromkeys([*self._keys(), *held_columns(model)]))
         keys = self._keys() or list(self._source.event_id_columns)
-        self._table = PredictionTable(project, model, self._columns(), keys, topic, since_version)
+        self._table = PredictionTable(
+            project, model, self._columns(), keys, scoring.topic, since_version
+        )
+
+    def _answerer(self, scoring: Scoring) -> Champion | RemoteModel:
+        if scoring.endpoint is None:
+            return Champion(self.project, self.model)
+        names = event_columns(self.model)
+        if not is_asked_by_event(self.model):
+            names = [*self.model.service.feature_names(), *self.model.spine_features]
+        return RemoteModel(self.project, self.model, scoring.endpoint, names, scoring.tasks)
 
     def _keys(self) -> list[str]:
         return list(dict.fromkeys(k for view, _ in self._views for k in view.entity.join_keys))
@@ -158,7 +217,7 @@ class StreamScorer:
         asked = new.events
         if new.version <= self._table.version or not asked.num_rows:
             return Scored()
-        self._champion.look()
+        self._answering.look()
         inputs, said = self._judged(asked, recent)
         table = self._table.add(self._told(asked, inputs, said), asked, new.version)
         made = len(table) - table.column("prediction").null_count
@@ -179,7 +238,7 @@ class StreamScorer:
         in_time = self._in_time(asked, recent)
         if in_time.all():
             inputs = self._inputs(asked, recent)
-            return inputs, self._champion.say(inputs)
+            return inputs, self._answering.say(inputs)
         late = Said.nothing(int(np.count_nonzero(~in_time)), TOO_LATE)
         if not in_time.any():
             return {}, late

@@ -32,7 +32,7 @@ from twinlake.flows.stream_lander import (
     SourceLander,
 )
 from twinlake.flows.stream_requests import carry_out
-from twinlake.flows.stream_scoring import scored_source
+from twinlake.flows.stream_scoring import Scoring, scored_source
 from twinlake.lake import streams
 from twinlake.lake.checkpoints import Checkpoint
 from twinlake.registry import notes
@@ -71,7 +71,7 @@ class SourceStream:
         views: The views to publish.
         limits: How much a batch takes in.
         after_batch: Is told after each batch.
-        models: The models that score the source's events, each with the topic of its predictions.
+        models: The models that score the source's events, each with how it is asked.
         watch: How often what it does is looked at.
         progress: What was done before, to go on counting from.
     """
@@ -83,7 +83,7 @@ class SourceStream:
         views: Sequence[FeatureView],
         limits: streams.Limits,
         after_batch: Callable[[Progress], None],
-        models: Mapping[str, str | None],
+        models: Mapping[str, Scoring],
         watch: Watch,
         progress: Progress,
     ) -> None:
@@ -254,7 +254,7 @@ def stream(
     limits: streams.Limits | None = None,
     stopped: threading.Event | None = None,
     after_batch: Callable[[str, Progress], None] | None = None,
-    models: Mapping[str, str | None] | None = None,
+    models: Mapping[str, Scoring] | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Progress]:
     """Stream views until told to stop, or until all that is there was taken.
@@ -268,7 +268,7 @@ def stream(
         limits: How much a batch takes in.
         stopped: Set it to end after the batches at hand.
         after_batch: Is told after each batch, by the name of its source.
-        models: Models that score events, each with the topic that its predictions go to.
+        models: Models that score events, each with how it is asked.
         watch: How often what it does is looked at, and once more at the end; never by default.
 
     Returns:
@@ -308,7 +308,7 @@ def _stream_until_it_ends(
     once: bool,
     stopped: threading.Event,
     after_batch: Callable[[str, Progress], None],
-    models: Mapping[str, str | None],
+    models: Mapping[str, Scoring],
     make: Callable[..., SourceStream],
 ) -> None:
     """Stream views as ``stream`` does; what is done is counted in ``progress``, by source."""
@@ -321,7 +321,7 @@ def _stream_until_it_ends(
         for name, source in sources.items():
             of_source = [view for view in views if view.source.name == name]
             after = partial(after_batch, name)
-            scored = {m: topic for m, topic in models.items() if scoring[m] == name}
+            scored = {model: how for model, how in models.items() if scoring[model] == name}
             done = progress.setdefault(name, Progress())
             one = make(source, of_source, after_batch=after, models=scored, progress=done)
             running.append(one)

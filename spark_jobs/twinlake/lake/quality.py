@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (the name that Spark's own documentation uses)
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from twinlake.definitions.types import Field
 from twinlake.lake import stream_batches, tables
-from twinlake.lake.arrow_types import arrow_type
 
 _WINDOW = (
     Field("window_start", "timestamp"),
     Field("window_end", "timestamp"),
-    Field("model_version", "int"),
+    Field("model_version", "bigint"),
 )
 COUNTS = (
     *_WINDOW,
@@ -34,16 +34,8 @@ FIGURES = (
     Field("records", "bigint"),
     Field("_pass", "bigint"),
 )
-_WATCHED = {
-    "event_us": pa.int64(),
-    "model_version": pa.int32(),
-    "label": pa.string(),
-    "predicted": pa.string(),
-    "prediction": pa.float64(),
-    "probabilities": pa.list_(pa.float64()),
-    "version": pa.int64(),
-    "row": pa.int64(),
-}
+# Where a row was landed; rows are folded in this order.
+PLACE = ("_at_version", "_at_row")
 # What a commit says of itself.
 NUMBER = "pass_number"
 _LOOKED_BACK = 50
@@ -67,19 +59,26 @@ def append(
     spark: SparkSession,
     path: Path,
     columns: Sequence[Field],
-    rows: Sequence[Mapping[str, Any]],
+    rows: pa.Table,
     *,
     number: int,
     scratch: Path,
 ) -> None:
-    """Append the rows of a pass, unless they are there."""
+    """Append the rows of a pass, unless they are there.
+
+    Args:
+        spark: The session.
+        path: The table.
+        columns: Its columns.
+        rows: The columns but ``_pass``.
+        number: The pass; greater than those before.
+        scratch: A folder for what need not last.
+    """
     if newest_pass(spark, path) >= number:
         return
-    schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
-    made = pa.Table.from_pylist([{**row, "_pass": number} for row in rows], schema=schema)
     stream_batches.append_arrow(
         spark,
-        made,
+        rows.append_column("_pass", pa.array(np.full(rows.num_rows, number, np.int64))),
         columns,
         path,
         writer="twinlake/monitor",
@@ -89,44 +88,59 @@ def append(
     )
 
 
-def collected(frame: DataFrame) -> pa.Table:
-    """Bring rows that ``watched_rows`` gave to the driver, in the order in which they were landed.
-
-    They are those of a cut, or of the windows that are open.
-    """
-    batches = frame._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
-    if not batches:
-        return pa.table({name: pa.nulls(0, kind) for name, kind in _WATCHED.items()})
-    made = pa.Table.from_batches(batches)
-    return made.sort_by([("version", "ascending"), ("row", "ascending")]).combine_chunks()
-
-
-def watched_rows(
-    frame: DataFrame, label: str | None, predicted: str | None, *, is_text: bool
-) -> DataFrame:
+def watched_rows(frame: DataFrame, predicted: str | None, columns: Sequence[str]) -> DataFrame:
     """Give predictions as quality windows take them.
 
     Args:
         frame: Rows of a model's predictions.
-        label: The column of the label, where events bring it.
         predicted: The column of the class predicted, of a model with classes.
-        is_text: Whether the label is text as it is; else it is a number.
+        columns: Further columns that are wanted.
     """
-    nothing = F.lit(None).cast("string")
-    of_label = nothing if label is None else F.col(tables.quoted(label))
-    if label is not None and not is_text:
-        of_label = of_label.cast("double").cast("string")
-    if predicted is None:
-        said, listed = F.col("is_positive").cast("string"), F.lit(None).cast("array<double>")
-    else:
-        said, listed = F.col(tables.quoted(predicted)), F.col("probabilities")
+    of_classes = []
+    if predicted is not None:
+        of_classes = [F.col(tables.quoted(predicted)).alias("predicted"), F.col("probabilities")]
     return frame.select(
-        F.unix_micros("event_timestamp").alias("event_us"),
-        F.col("model_version"),
-        of_label.cast("string").alias("label"),
-        said.alias("predicted"),
-        F.col("prediction"),
-        listed.alias("probabilities"),
-        F.col("_event_version").alias("version"),
-        F.col("_event_row").alias("row"),
+        "event_timestamp",
+        "model_version",
+        "prediction",
+        "unscored",
+        *of_classes,
+        *(tables.quoted(name) for name in columns),
+        F.col("_event_version").alias(PLACE[0]),
+        F.col("_event_row").alias(PLACE[1]),
     )
+
+
+def label_rows(
+    frame: DataFrame, after: int, names: Mapping[str, str], since_us: int | None
+) -> DataFrame:
+    """Give accepted events as labels.
+
+    Args:
+        frame: Accepted events of the source of labels.
+        after: Of ingest versions after this one.
+        names: Its columns that are wanted, each with the name that predictions have for it.
+        since_us: Only those that happened then or later.
+    """
+    frame = frame.where(F.col("_version") > after)
+    if since_us is not None:
+        frame = tables.since(frame, "_event_timestamp", since_us)
+    return frame.select(
+        F.col("_event_timestamp").alias("event_timestamp"),
+        *(F.col(tables.quoted(own)).alias(name) for own, name in names.items()),
+        F.col("_version").alias(PLACE[0]),
+        F.col("_row").alias(PLACE[1]),
+    )
+
+
+def collected(frame: DataFrame) -> pa.Table:
+    """Bring rows to the driver, in the order in which they were landed.
+
+    They are those of a cut of predictions, of the windows that are open, or of new labels.
+    """
+    batches = frame._collect_as_arrow()  # noqa: SLF001 (public from 4.0 on)
+    if not batches:
+        schema = to_arrow_schema(frame.schema)
+        return pa.table({field.name: pa.nulls(0, field.type) for field in schema})
+    made = pa.Table.from_batches(batches)
+    return made.sort_by([(name, "ascending") for name in PLACE]).combine_chunks()

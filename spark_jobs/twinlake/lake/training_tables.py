@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -17,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from twinlake.crash_points import reached
 from twinlake.definitions.types import Field
-from twinlake.errors import InputError
+from twinlake.errors import InputError, StateError
 from twinlake.kernel.views import STATUSES
 from twinlake.lake import tables
 from twinlake.lake.point_in_time import EVENT_TIMESTAMP, overflow_column, status_column
@@ -147,6 +148,26 @@ def read_arrow(
     """
     table = _dataset(tables.read(spark, path, version))
     return table.to_table(columns=None if columns is None else list(columns))
+
+
+def read_some(spark: SparkSession, path: Path, columns: Sequence[str], most: int) -> pa.Table:
+    """Read some columns of at most so many rows of a training set, evenly out of all of it.
+
+    Raises:
+        StateError: A column is not there, or there is no row.
+    """
+    found = _dataset(tables.read(spark, path))
+    if lacking := [name for name in columns if name not in found.schema.names]:
+        raise StateError(f"the training set at {path} has no column {', '.join(lacking)}")
+    rows = found.count_rows()
+    if not rows:
+        raise StateError(f"the training set at {path} has no row")
+    every, at, taken = -(-rows // most), 0, []
+    for batch in found.to_batches(columns=list(columns)):
+        wanted = np.arange(-at % every, batch.num_rows, every)
+        taken.append(batch.take(pa.array(wanted)))
+        at += batch.num_rows
+    return pa.Table.from_batches(taken)
 
 
 def read_batches(spark: SparkSession, path: Path, version: int) -> pa.RecordBatchReader:

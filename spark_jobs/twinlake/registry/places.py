@@ -100,6 +100,10 @@ class Places:
         """Where who watches a model goes on."""
         return self.state / "streams" / "quality" / f"{model}.json"
 
+    def alerts_note(self, model: str) -> Path:
+        """Alerts of a model that some place has not taken yet."""
+        return self.state / "streams" / "alerts" / f"{model}.json"
+
     @property
     def spines(self) -> Path:
         """The spines that were handed over in memory, each a file named by its content."""

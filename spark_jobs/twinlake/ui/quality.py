@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from twinlake.assurance.alerting import is_beyond
+from twinlake.assurance.alerting import breaks
 from twinlake.definitions.quality import Alert, Quality
 from twinlake.definitions.services import Model
 from twinlake.flows.project import Project
@@ -19,8 +19,8 @@ from twinlake.ui.samples import read_rows
 # Windows that a page shows, the newest ones, and rows that are read for them at most.
 WINDOWS = 90
 _ROWS = 50_000
-# What is counted anyhow; the others are worth a picture.
-_COUNTED = ("scored", "labelled")
+# What is counted anyhow, or is for a picture of its own; the others are worth one.
+_COUNTED = ("unscored", "labelled", "unlabelled", "calibration_forecast", "calibration_actual")
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,8 @@ def told(project: Project, model: Model) -> dict[str, Any]:
     shown["watched"] = project.places.is_held("monitor", model.name)
     if note is None:
         return shown
-    states: Mapping[str, Any] = note["alerts"]
-    shown["raised"] = [name for name, state in states.items() if state["is_raised"]]
-    shown["waiting"] = sum(len(events) for events in note["waiting"].values())
-    shown["totals"] = sorted(note["totals"], key=str)
+    waiting = notes.read(project.places.alerts_note(model.name)) or {"events": []}
+    shown["waiting"] = len(waiting["events"])
     shown["charts"] = _charts(project, model, quality, note["pass"])
     return shown
 
@@ -94,10 +92,9 @@ def _charts(project: Project, model: Model, quality: Quality, newest: int) -> li
 
 
 def _chart(name: str, rows: Sequence[dict[str, Any]], alerts: Sequence[Alert]) -> Chart:
-    of = [
-        alert for alert in alerts if (alert.metric, alert.of) == (rows[0]["metric"], rows[0]["of"])
-    ]
-    bounds = [bound for alert in of for bound in (alert.above, alert.below) if bound is not None]
+    metric, of = rows[0]["metric"], rows[0]["of"] or None
+    on = [alert for alert in alerts if (alert.metric, alert.of) == (metric, of)]
+    bounds = [bound for alert in on for bound in (alert.above, alert.below) if bound is not None]
     high = max(*(abs(row["value"]) for row in rows), *map(abs, bounds), 1e-9)
     points = [
         Point(
@@ -106,7 +103,7 @@ def _chart(name: str, rows: Sequence[dict[str, Any]], alerts: Sequence[Alert]) -
             row["value"],
             row["records"],
             abs(row["value"]) / high,
-            any(is_beyond(alert, row["value"]) for alert in of),
+            any(breaks(alert, row["value"]) for alert in on),
         )
         for row in rows
     ]

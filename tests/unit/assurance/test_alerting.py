@@ -1,166 +1,120 @@
-"""Alerts: when they are raised and cleared, and where they go."""
+"""Alerts: once when one begins, once when it is over, the same after any restart."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-import pytest
-from hypothesis import given
+import pyarrow as pa
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinlake.assurance.alert_sinks import Outbox, webhook
-from twinlake.assurance.alerting import CLEARED, RAISED, Alerting
-from twinlake.assurance.quality import Figure, FinalWindow
-from twinlake.definitions.quality import Alert
-from twinlake.errors import EnvironmentFailure, InputError
+from twinlake import Alert
+from twinlake.assurance.alerting import AlertEvent, AlertRules
+from twinlake.assurance.quality_tables import metric_table
 
-MINUTE = 60_000_000
-LOW = Alert("low", "accuracy", below=0.8, windows=2, minimum_records=10)
-
-
-def window(number: int, value: float, records: int = 20, version: int | None = 1) -> FinalWindow:
-    told = [Figure("accuracy", "", value, records)]
-    return FinalWindow(number * MINUTE, (number + 1) * MINUTE, version, [], told)
-
-
-def kinds(alert: Alert, windows: Sequence[FinalWindow]) -> list[tuple[int, str]]:
-    events = Alerting("iris", [alert]).take(windows)
-    return [(int(event.id.split("/")[2]) // MINUTE, event.kind) for event in events]
-
-
-def test_it_is_raised_after_some_windows_and_cleared_by_the_first_good_one() -> None:
-    values = [0.9, 0.5, 0.9, 0.5, 0.5, 0.5, 0.8, 0.5]
-    assert kinds(LOW, [window(n, v) for n, v in enumerate(values)]) == [(4, RAISED), (6, CLEARED)]
+S = 1_000_000
+MINUTE = 60 * S
+RULE = Alert(
+    "poor", "accuracy", below=0.9, windows=2, minimum_records=10, hold_off="3m"
+)  # fmt: skip
+# Window, version, value, records.
+Row = tuple[int, int, float, int]
+histories = st.lists(
+    st.tuples(
+        st.integers(0, 30),
+        st.integers(1, 3),
+        st.sampled_from([0.5, 0.9, 1.0]),
+        st.sampled_from([9, 10, 500]),
+    ),
+    unique_by=lambda row: row[:2],
+    max_size=40,
+).map(sorted)
 
 
-def test_windows_of_few_records_say_nothing() -> None:
-    windows = [window(0, 0.1), window(1, 0.9, 9), window(2, 0.1), window(3, 0.9, 9)]
-    assert kinds(LOW, windows) == [(2, RAISED)]
+def table(rows: list[Row], metric: str = "accuracy", of: str | None = None) -> pa.Table:
+    told = [
+        (number * MINUTE, version, metric, of, value, records)
+        for number, version, value, records in rows
+    ]
+    return metric_table(told, MINUTE)
 
 
-def test_after_it_was_over_it_is_held_off() -> None:
-    alert = Alert("low", "accuracy", below=0.8, hold_off="3m")
-    values = [0.1, 0.9, 0.1, 0.1, 0.1, 0.9]
-    found = kinds(alert, [window(n, v) for n, v in enumerate(values)])
-    assert found == [(0, RAISED), (1, CLEARED), (4, RAISED), (5, CLEARED)]
+def naive(rows: list[Row], rule: Alert) -> list[tuple[int, str]]:
+    """Walk over the windows that count."""
+    newest = {number: (value, records) for number, _, value, records in rows}
+    events: list[tuple[int, str]] = []
+    bad: list[bool] = []
+    cleared = -(10**9)
+    for number, (value, records) in newest.items():
+        if records < rule.minimum_records:
+            continue
+        bad.append(value < 0.9)
+        is_raised = bool(events) and events[-1][1] == "raised"
+        if is_raised and not bad[-1]:
+            events.append((number, "cleared"))
+            cleared = number
+        is_bad = len(bad) >= rule.windows and all(bad[-rule.windows :])
+        if not is_raised and is_bad and number >= cleared + rule.hold_off_us // MINUTE:
+            events.append((number, "raised"))
+    return events
 
 
-def test_of_a_window_the_newest_version_counts() -> None:
-    alert = Alert("low", "accuracy", below=0.8)
-    mixed = [window(0, 0.1, version=1), window(0, 0.9, version=2), window(1, 0.1, version=None)]
-    assert kinds(alert, mixed) == []
-    assert kinds(alert, [window(0, 0.9, version=1), window(0, 0.1, version=2)]) == [(0, RAISED)]
+def seen(events: list[AlertEvent]) -> list[tuple[int, str]]:
+    minutes = [
+        int(event.window_start[11:13]) * 60 + int(event.window_start[14:16]) for event in events
+    ]
+    return [(minute, event.kind) for minute, event in zip(minutes, events, strict=True)]
 
 
-def test_above_and_of_a_class() -> None:
-    alert = Alert("wrong", "error", above=0.2, of="bee")
-    told = [Figure("error", "ant", 0.9, 5), Figure("error", "bee", 0.3, 5)]
-    (event,) = Alerting("iris", [alert]).take([FinalWindow(0, MINUTE, 3, [], told)])
-    assert (event.value, event.bound, event.is_upper, event.model_version) == (0.3, 0.2, True, 3)
-    assert event.text() == (
-        "ALERT raised: wrong: error of bee of iris version 3 is 0.3, above 0.2, over 5 records "
-        "from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z"
+@settings(max_examples=200, deadline=None)
+@given(histories, st.integers(1, 3), st.sampled_from(["0s", "3m", "10m"]))
+def test_as_a_walk_over_the_windows(rows: list[Row], windows: int, hold_off: str) -> None:
+    rule = Alert(
+        "poor", "accuracy", below=0.9, windows=windows, minimum_records=10, hold_off=hold_off
     )
+    assert seen(AlertRules("m", [rule]).feed(table(rows))) == naive(rows, rule)
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(5, 15)), max_size=30), st.data())
-def test_who_begins_again_tells_the_same(told: list[tuple[float, int]], data: Any) -> None:
-    alert = Alert("low", "accuracy", below=0.5, windows=2, minimum_records=10, hold_off="2m")
-    windows = [window(n, value, records) for n, (value, records) in enumerate(told)]
-    whole = list(Alerting("iris", [alert]).take(windows))
-    cut = data.draw(st.integers(0, len(windows)))
-    first = Alerting("iris", [alert])
-    events = list(first.take(windows[:cut]))
-    kept = json.loads(json.dumps(first.document()))
-    events += Alerting("iris", [alert], kept).take(windows[cut:])
+@settings(max_examples=100, deadline=None)
+@given(histories, st.integers(0, 31), st.integers(0, 31))
+def test_restarts_and_repetitions_change_nothing(rows: list[Row], at: int, back: int) -> None:
+    whole = AlertRules("m", [RULE]).feed(table(rows))
+    first = AlertRules("m", [RULE])
+    events = first.feed(table([row for row in rows if row[0] < at]))
+    second = AlertRules("m", [RULE], json.loads(json.dumps(first.note())))
+    events += second.feed(table([row for row in rows if row[0] >= min(at, back)]))
     assert events == whole
-    in_turn = [RAISED, CLEARED] * len(whole)
-    assert [event.kind for event in whole] == in_turn[: len(whole)], "one when it starts, one after"
-    assert len({event.id for event in whole}) == len(whole)
+    assert len({event.id for event in events}) == len(events)
 
 
-# Where they go
+def test_a_replaced_champion_ends_the_alert_of_the_one_before() -> None:
+    rules = AlertRules("iris", [RULE])
+    bad = [(0, 1, 1.0, 50), (1, 2, 0.3, 50), (2, 2, 0.3, 50)]
+    (raised,) = rules.feed(table(bad))
+    assert (raised.kind, raised.model_version, raised.threshold) == ("raised", 2, 0.9)
+    assert raised.message == (
+        "poor: accuracy of model iris version 2 is 0.3, below 0.9, in the window until "
+        "1970-01-01T00:03:00Z (50 records), in 2 windows in a row"
+    )
+    assert rules.raised() == {"poor": True}
+    # In the window of the change both said something: the new one counts.
+    (cleared,) = rules.feed(table([(3, 2, 0.3, 40), (3, 3, 1.0, 10)]))
+    assert (cleared.kind, cleared.model_version, rules.raised()) == ("cleared", 3, {"poor": False})
 
 
-def event(number: int) -> dict[str, Any]:
-    return {"id": f"a/{number}", "kind": RAISED}
+def test_rules_take_their_own_metric_and_what_it_is_of() -> None:
+    alerts = [
+        Alert("moved", "psi", above=0.2, of="amount"),
+        Alert("any", "psi", above=0.2),
+        Alert("b", "error", above=0.2, of="b"),
+    ]
 
+    def told(rows: list[Row], metric: str, of: Any) -> list[str]:
+        return [event.rule for event in AlertRules("m", alerts).feed(table(rows, metric, of))]
 
-def test_a_dead_place_delays_its_own_events_only_and_loses_none() -> None:
-    taken: dict[str, list[str]] = {"good": [], "bad": []}
-    is_dead = True
-
-    def good(events: Sequence[Any]) -> None:
-        taken["good"] += [each["id"] for each in events]
-
-    def bad(events: Sequence[Any]) -> None:
-        if is_dead:
-            raise EnvironmentFailure("nobody is there")
-        taken["bad"] += [each["id"] for each in events]
-
-    outbox = Outbox({"good": good, "bad": bad})
-    outbox.add([event(1)])
-    (trouble,) = outbox.deliver(0.0)
-    assert trouble == "1 alerts wait for bad: nobody is there; next try in 5 s"
-    outbox.add([event(2), event(1)])
-    assert outbox.deliver(4.9) == [], "not tried before it is time"
-    (trouble,) = outbox.deliver(5.0)
-    assert trouble.endswith("next try in 10 s")
-    kept = json.loads(json.dumps(outbox.document()))
-    assert [each["id"] for each in kept["bad"]] == ["a/1", "a/2"]
-    is_dead = False
-    again = Outbox({"good": good, "bad": bad}, kept)
-    assert again.deliver(100.0) == []
-    assert again.document() == {}
-    assert taken["bad"] == ["a/1", "a/2"]
-    assert taken["good"] == ["a/1", "a/2", "a/1"]
-
-
-@contextmanager
-def listening(answers: Sequence[int]) -> Iterator[tuple[str, list[Any]]]:
-    """A server of HTTP that gives one answer after the other, and what it was sent."""
-    got: list[Any] = []
-    left = list(answers)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(left.pop(0))
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/secret-path", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def test_a_webhook_that_fails_gets_the_same_events_again() -> None:
-    with listening([500, 200]) as (address, got):
-        outbox = Outbox({"the webhook": webhook(address)})
-        outbox.add([event(1), event(2)])
-        (trouble,) = outbox.deliver(0.0)
-        assert "the webhook answers 500" in trouble
-        assert outbox.deliver(5.0) == []
-    assert got == [{"alerts": [event(1), event(2)]}] * 2
-    outbox.add([event(3)])
-    (trouble,) = outbox.deliver(6.0)
-    assert "the webhook does not answer" in trouble
-    assert "secret" not in trouble
-
-
-def test_an_address_of_another_kind_is_refused() -> None:
-    with pytest.raises(InputError, match=r"alerts\.webhook is 'file:///etc'"):
-        webhook("file:///etc")
+    row = [(0, 1, 0.3, 5)]
+    assert told(row, "psi", "amount") == ["moved"]
+    assert told(row, "psi", None) == ["any"]
+    assert told(row, "error", "b") == ["b"]
+    assert told(row, "error", "a") == told([(0, 1, 0.2, 5)], "psi", None) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,14 +21,12 @@ from tests.unit.definitions.shop import (
 )
 from twinlake import (
     Aggregate,
-    Alert,
     Clock,
     Column,
     Derived,
     Expectation,
     Files,
     Model,
-    Quality,
     Source,
 )
 from twinlake.definitions.checks import check, find_problems
@@ -46,19 +43,6 @@ def kinds(**changes: Any) -> Model:
     """A model of classes."""
     told = {"classes": ["a", "b", "c"], "baselines": {}}
     return model(**told | changes)
-
-
-LOW = Alert("low", "accuracy", below=0.8)
-
-
-def watched(**changes: Any) -> Model:
-    """A model of classes that is watched."""
-    return kinds(quality=Quality(**changes))
-
-
-def alerted(**changes: Any) -> Model:
-    """One with an alert."""
-    return watched(alerts=[replace(LOW, **changes)])
 
 
 def problems_of(*items: object) -> list[Problem]:
@@ -413,20 +397,6 @@ PROBLEMS: dict[str, tuple[object, str, str]] = {
     ),
     "folds": (model(folds=1), "model next_amount, folds", "is 1"),
     "folds and time": (until(folds=5), "model next_amount, folds", "held out"),
-    "window of quality": (watched(window="7m"), "quality, window", "does not divide a day"),
-    "no window": (watched(window="0s"), "quality, window", "is '0s'"),
-    "lateness": (watched(lateness="soon"), "quality, lateness", "is not a duration"),
-    "topic of windows": (watched(topic="a b"), "quality, topic", "no name of a topic"),
-    "figure": (alerted(metric="auc"), "alert low, metric", "'auc' is no figure of this model"),
-    "no class": (alerted(metric="error", of="d"), "alert low, of", "'d' is no class"),
-    "class of all": (alerted(of="a"), "alert low, of", "accuracy is of no class"),
-    "no bound at all": (alerted(below=None), "alert low", "has not one bound"),
-    "two bounds": (alerted(above=0.9), "alert low", "has not one bound"),
-    "NaN bound": (alerted(below=float("nan")), "alert low", "has not one bound"),
-    "no windows": (alerted(windows=0), "alert low, windows", "is 0"),
-    "no records": (alerted(minimum_records=0), "alert low, minimum_records", "is 0"),
-    "hold-off": (alerted(hold_off="x"), "alert low, hold_off", "is not a duration"),
-    "alert twice": (watched(alerts=[LOW, LOW]), "quality, alert low", "is there 2 times"),
     "source of a model": (model(source="iris"), "model next_amount, source", "is 'iris'"),
     "rounds": (model(rounds=0), "model next_amount, rounds", "is 0"),
     "parameters": (model(parameters={"eta": [1]}), "next_amount, parameters", "[1]"),

@@ -94,7 +94,7 @@ def test_every_attribute_is_in_the_document(changed: object) -> None:
     ],
 )
 def test_no_attribute_is_left_out(plural: str, kind: type) -> None:
-    (document,) = to_document(shop())[plural]
+    (document,) = to_document(shop(model(quality=Quality())))[plural]
     assert set(document) == {attribute.name for attribute in fields(kind)}
 
 

@@ -37,10 +37,11 @@ walker = Model(
 '''
 START = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
 NOTE: dict[str, Any] = {
-    "pass": 3, "through": 7, "newest_us": 0, "late": 4, "predictions": 1_234, "windows": 3,
-    "counted": 1_200, "totals": [["ant", "ant", 700], ["<b>cat", "bee", 500], [None, None, 3]],
-    "events": {"raised": 1}, "waiting": {"the webhook": [{"id": "a"}, {"id": "b"}]},
-    "alerts": {"bad": {"is_raised": True, "beyond": 2, "cleared_us": None}},
+    "pass": 3, "windows": 3, "final": 1_150, "raised": ["bad"], "events": {"raised": 1},
+    "sums": {"predictions": 1_234, "counted": 1_200, "late": 4, "waiting": 0, "unlabelled": 0,
+             "unscored": 30, "labels": {}},
+    "totals": [{"label": "ant", "predicted": "ant", "correct": True, "records": 700},
+               {"label": "<b>cat", "predicted": "bee", "correct": False, "records": 500}],
 }  # fmt: skip
 
 
@@ -101,7 +102,16 @@ def test_counts_and_figures_are_shown(opened: Opened, garden: Settings) -> None:
     text = response.text
     assert response.status_code == 200
     assert 'class="badge bad">alert<' in text
-    for told in ("1,234", "1,200", "30", "700", "accuracy", "error of &lt;b&gt;cat", "0.1250"):
+    for told in (
+        "1,234",
+        "1,150",
+        "50",
+        "30",
+        "700",
+        "accuracy",
+        "error of &lt;b&gt;cat",
+        "0.1250",
+    ):
         assert told in text, told
     assert "<b>cat" not in text
     assert text.count('class="beyond"') == 2
