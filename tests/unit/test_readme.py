@@ -77,7 +77,7 @@ def test_every_verb_is_in_the_table_and_no_other() -> None:
 
 
 def test_every_option_shown_is_one() -> None:
-    shown = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", README))
+    shown = set(re.findall(r"(?<![\w-])(--[a-z][a-z0-9-]+)", README))
     there = {"--jars", "--backend-store-uri", "--incremental"}  # of spark-submit, mlflow, a script
     groups = [one for one in twinlake.commands.values() if isinstance(one, click.Group)]
     within = [command for group in groups for command in group.commands.values()]

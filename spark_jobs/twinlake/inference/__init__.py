@@ -1,0 +1,1 @@
+"""Calling a model that answers elsewhere, over HTTP; no Spark."""
