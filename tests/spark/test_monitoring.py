@@ -13,7 +13,7 @@ import pytest
 from tests.spark.benches import Bench, collected
 from twinlake.definitions.types import Field
 from twinlake.errors import CheckFailed, InputError, StateError
-from twinlake.flows import monitoring
+from twinlake.flows import maintaining, monitoring
 from twinlake.flows.monitoring import Monitor, monitor
 from twinlake.flows.predictions import PredictionTable, Said
 from twinlake.flows.quality_metrics import QualityMetrics
@@ -185,6 +185,14 @@ def test_alerts_come_once_when_it_starts_and_once_when_it_is_over(bench: Bench) 
         of = [(k, n) for k, n in counted(bench).items() if k[:2] == (start, version)]
         right = sum(n for (_, _, label, said), n in of if label == said)
         assert value == pytest.approx(right / sum(n for _, n in of))
+    before = counted(bench)
+    done = maintaining.maintain(bench.project, [], maintaining.Work(optimize=True))
+    assert {table.table for table in done.tables} == {
+        "events walks", "predictions walker", "quality walker windows", "quality walker figures"
+    }  # fmt: skip
+    assert counted(bench) == before
+    predict(bench, walks(8, 12)[-1], 11)
+    assert monitor(bench.project, "walker", once=True).sums.predictions == 275
     metrics = QualityMetrics()
     metrics.look(seen)
     names = {m.name: len(m.samples) for m in metrics.collect()}

@@ -42,7 +42,8 @@ class MaintainedTable:
     """What came of one Delta table.
 
     Attributes:
-        table: What it is: ``events SOURCE``, ``view VIEW`` or ``predictions MODEL``.
+        table: What it is: ``events SOURCE``, ``view VIEW``, ``predictions MODEL``, or
+            ``quality MODEL windows`` and ``figures``.
         files: Files of its newest version; None where it was not optimized.
         replaced: Files that were put together.
         removed: Files that were removed; None where it was not vacuumed.
@@ -132,15 +133,21 @@ def _refuse_few_days(project: Project, days: int | None) -> None:
 def _tables(project: Project, views: Sequence[FeatureView], *, with_models: bool) -> list[_Table]:
     """Find the Delta tables of views, of their sources and of models, as far as they are there."""
     places = project.places
+    applied = project.applied().definitions
     sources = dict.fromkeys(view.source.name for view in views)
+    if with_models:  # what models score, and their labels, may have no view
+        sources |= dict.fromkeys(applied.sources)
     found = [_Table(f"events {name}", places.events(name), ("lander", name)) for name in sources]
     for view in views:
         path = places.view(view_table(view))
         found.append(_Table(f"view {view.name}", path, ("publisher", view.name)))
     if with_models:
-        for name in project.applied().definitions.models:
+        for name in applied.models:
             office = ("scorer", name)
             found.append(_Table(f"predictions {name}", places.predictions(name), office))
+            for part in ("windows", "figures"):
+                path = places.quality(name, part)
+                found.append(_Table(f"quality {name} {part}", path, ("monitor", name)))
     return [table for table in found if tables.exists(table.path)]
 
 
