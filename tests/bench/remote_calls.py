@@ -7,7 +7,8 @@ median 20 ms, sigma 0.5; one in a hundred never. With so many calls under way an
 two calls, it would be capacity / mean time of a call records a second, a hang counted with the
 timeout. The rate is taken from the first record to the last one that is pulled: after that, calls
 run out, and whether one of the last hangs is luck. Ordered and unordered are asked for the same
-records, in turn. Its last line is JSON.
+records, in turn with as many bare loops of aiohttp, which do nothing but ask: what those miss is
+the machine's and the stub's. Its last line is JSON.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import random
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
+import aiohttp
 import uvloop
 from aiohttp import web
 
@@ -83,6 +86,34 @@ def timed(caller: Caller, records: int) -> tuple[float, list[Outcome]]:
     return taken, made
 
 
+def bare(url: str, records: int, capacity: int) -> float:
+    """Seconds that loops of aiohttp take to begin the last record."""
+    left = iter(range(records))
+    began = ended = time.perf_counter()
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        nonlocal ended
+        for number in left:
+            ended = time.perf_counter()
+            with suppress(TimeoutError):
+                async with (
+                    asyncio.timeout(TIMEOUT_S),
+                    session.post(url, json={"instances": [{"record": number}]}) as response,
+                ):
+                    assert (await response.json())["predictions"] == [number]
+
+    async def run() -> None:
+        nonlocal began
+        timeout = aiohttp.ClientTimeout(total=None)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+            began = time.perf_counter()
+            await asyncio.gather(*(work(session) for _ in range(capacity)))
+
+    asyncio.run(run())
+    return ended - began
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--records", type=int, default=6_000)
@@ -97,6 +128,7 @@ def main() -> None:
     mean_s = statistics.fmean(TIMEOUT_S if one is None else min(one, TIMEOUT_S) for one in every)
     possible = options.capacity / mean_s
     rates: dict[str, list[float]] = {"unordered": [], "ordered": []}
+    bare_rates = []
     late_ms, processor_s = 0.0, 0.0
     try:
         callers = {
@@ -113,6 +145,8 @@ def main() -> None:
         for caller in callers.values():
             list(caller.call({"record": number} for number in range(1_000_000, 1_000_200)))
         for _ in range(options.rounds):
+            taken = bare(url, options.records, options.capacity)
+            bare_rates.append((options.records - options.capacity) / taken)
             for name, caller in callers.items():
                 spent = time.process_time()
                 taken, made = timed(caller, options.records)
@@ -125,10 +159,13 @@ def main() -> None:
         stub.kill()
         stub.join()
     unordered, ordered = (statistics.median(rates[name]) for name in ("unordered", "ordered"))
+    least = statistics.median(bare_rates)
     calls = options.records * options.rounds * 2
     lines = [
         f"possible   {possible:7.1f} records/s: {options.capacity} calls of {mean_s * 1e3:.1f} ms",
+        f"bare       {least:7.1f} records/s, {least / possible:.1%} of it",
         f"unordered  {unordered:7.1f} records/s, {unordered / possible:.1%} of it",
+        f"           {unordered / least:.1%} of bare",
         f"ordered    {ordered:7.1f} records/s, {ordered / unordered:.1%} of unordered",
         f"longest    {late_ms:7.1f} ms beyond the timeout, {LATE_MS} ms allowed",
         f"processor  {processor_s / calls * 1e3:7.2f} ms a call",
@@ -138,6 +175,7 @@ def main() -> None:
         {
             "machine": machine(),
             "possible": round(possible, 1),
+            "bare": round(least, 1),
             "unordered": round(unordered, 1),
             "unordered_share": round(unordered / possible, 4),
             "ordered_share": round(ordered / unordered, 4),

@@ -141,7 +141,7 @@ class Caller:
                     under_way -= 1
                     order.add(one, _made(task))
         finally:
-            self._end(loop, tasks)
+            _end(loop, tasks, done, under_way)
 
     def _running(self) -> tuple[asyncio.AbstractEventLoop, Exchange]:
         """Give the loop, started with the first batch."""
@@ -169,7 +169,10 @@ class Caller:
 
     async def _shut(self) -> None:
         own = asyncio.current_task()
-        await _cancelled({task for task in asyncio.all_tasks() if task is not own})
+        left = [task for task in asyncio.all_tasks() if task is not own]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
@@ -188,17 +191,6 @@ class Caller:
         )
         gate = Gate(Breaker(endpoint.breaker_failures, endpoint.breaker_open_s))
         return Exchange(endpoint, self._session, gate, self._key, self._signer)
-
-    @staticmethod
-    def _end(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[list[Outcome]]]) -> None:
-        """Cancel what is under way and wait until it is gone."""
-        if loop.is_closed():
-            return
-        try:
-            ended = asyncio.run_coroutine_threadsafe(_cancelled(tasks), loop)
-        except RuntimeError:
-            return  # it was closed just now, and its tasks with it
-        ended.result(_CLOSE_S)
 
 
 class _Order:
@@ -323,8 +315,28 @@ def _made(task: asyncio.Task[list[Outcome]]) -> list[Outcome]:
     return task.result()
 
 
-async def _cancelled(tasks: set[asyncio.Task[list[Outcome]]]) -> None:
-    left = list(tasks)
-    for task in left:
+def _end(
+    loop: asyncio.AbstractEventLoop,
+    tasks: set[asyncio.Task[list[Outcome]]],
+    done: SimpleQueue[_Call],
+    under_way: int,
+) -> None:
+    """Cancel what is under way and wait until it is gone, or the loop is."""
+    if not under_way:
+        return
+    try:
+        loop.call_soon_threadsafe(_cancel, tasks)
+    except RuntimeError:
+        return  # it was closed just now, and its tasks with it
+    while under_way:
+        try:
+            done.get(timeout=_LOOK_S)
+            under_way -= 1
+        except Empty:
+            if loop.is_closed():
+                return
+
+
+def _cancel(tasks: set[asyncio.Task[list[Outcome]]]) -> None:
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twinlake.errors import TwinlakeError
@@ -204,7 +204,7 @@ class Exchange:
         if fit:
             told = await self.ask(0, [records[place] for place in fit], budget_end)
             for place, one in zip(fit, told, strict=True):
-                made[place] = _moved(one, first + place)
+                made[place] = replace(one, index=first + place)
         return [made[place] for place in range(len(records))]
 
     async def _tried(
@@ -368,19 +368,6 @@ def _refused(status: int, detail: str, asked_s: float | None) -> _Trouble:
     if status >= 500:
         return _Trouble(FAILED, detail, status, again=True, is_down=True, retry_after_s=asked_s)
     return _Trouble(BAD_ANSWER, f"{detail}, expected 200", status)
-
-
-def _moved(one: Outcome, index: int) -> Outcome:
-    return Outcome(
-        index,
-        one.value,
-        one.reason,
-        one.detail,
-        one.attempts,
-        one.latency_ms,
-        one.status,
-        one.model_version,
-    )
 
 
 def _ms_since(began: float) -> float:

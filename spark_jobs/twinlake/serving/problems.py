@@ -12,6 +12,8 @@ from twinlake.errors import InputError, TwinlakeError
 
 # No answer may be kept by what lies between, nor be taken for another type than it has.
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+# Which version of a model answered; an answer in the form of SageMaker has no other place for it.
+MODEL_VERSION = "x-model-version"
 # A message names what was sent, which may be long.
 _LONGEST = 1_000
 

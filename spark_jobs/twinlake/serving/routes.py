@@ -22,7 +22,7 @@ from twinlake.serving.documents import (
     vector_document,
 )
 from twinlake.serving.predicting import Forecast, forecasts, split_rows
-from twinlake.serving.problems import HEADERS, Refusal, problem, unforeseen
+from twinlake.serving.problems import HEADERS, MODEL_VERSION, Refusal, problem, unforeseen
 from twinlake.serving.served_log import ServedLog, Vector
 from twinlake.serving.tokens import Token, TokenFile
 
@@ -174,7 +174,8 @@ class Routes:
         content = await self.judged(
             model, champion, asked, lambda _, made: sagemaker.written(made, kind)
         )
-        return Response(content, 200, HEADERS, kind)
+        headers = {**HEADERS, MODEL_VERSION: str(champion.version)}
+        return Response(content, 200, headers, kind)
 
     async def ping(self, _: Request) -> Response:
         """Tell SageMaker whether the container can answer."""

@@ -95,7 +95,7 @@ def test_the_circuit_is_what_its_history_says(
     breaker, plain, out, now = Breaker(failures, open_s), Plain(failures, open_s), [], 0.0
     for what, place, passed in steps:
         now += passed
-        if what == "admit":
+        if what == "admit" or not out:
             ticket = plain.admit(now)
             waits = plain.state()
             assert breaker.wait_s(now) == (
@@ -105,7 +105,7 @@ def test_the_circuit_is_what_its_history_says(
             if ticket is not None:
                 out.append(ticket)
                 plain.told.append(("admit", ticket, now))
-        elif out:
+        else:
             ticket = out.pop(place % len(out))
             if what == "failed":
                 breaker.failed(ticket, now)
@@ -115,3 +115,14 @@ def test_the_circuit_is_what_its_history_says(
         # A success may close it while a probe is under way, and it may open again before that one
         # ends; else there is never more than one.
         assert breaker.is_open == (plain.state()[0] != "closed")
+
+
+def test_only_failures_in_a_row_open_the_circuit() -> None:
+    breaker = Breaker(2, 1)
+    for _ in range(5):
+        breaker.failed(CALL, 0)
+        breaker.succeeded(CALL)
+    breaker.failed(CALL, 0)
+    assert not breaker.is_open
+    breaker.failed(CALL, 0)
+    assert breaker.is_open

@@ -46,6 +46,7 @@ def test_json_and_csv_say_the_same(client: TestClient) -> None:
     named = "kind,person,amount,zipcode\r\nrent,ann,900,76104\r\n,ann,3,10001\r\n"
     answer = invoked(client, named, CSV, CSV)
     assert answer.headers["content-type"].startswith(CSV)
+    assert answer.headers["x-model-version"] == "1"
     assert [float(line) for line in answer.text.splitlines()] == as_json
 
 
