@@ -78,10 +78,16 @@ def test_finished_answers_that_wait_for_an_earlier_one_are_bounded() -> None:
         return await (hang if asked["instances"][0]["x"] == 0 else doubled)(request, seen)
 
     pulled = []
+
+    def counted() -> Iterator[dict[str, int]]:
+        for row in rows(100):
+            pulled.append(row)
+            yield row
+
     with answering(first_hangs) as seen:
         endpoint = Endpoint(seen.url, capacity=4, ordered=True, waiting=10, timeout_s=0.3)
         with Caller(endpoint) as caller:
-            outcomes = caller.call(pulled.append(n) or {"x": n} for n in range(100))  # type: ignore[func-returns-value]
+            outcomes = caller.call(counted())
             assert next(outcomes).reason == "timeout"
             # Ten that wait, four under way, and four more pulled once the first had its end.
             assert 10 <= len(pulled) <= 10 + 4 + 4

@@ -92,7 +92,8 @@ class Plain:
 def test_the_circuit_is_what_its_history_says(
     failures: int, open_s: int, steps: list[tuple[str, int, int]]
 ) -> None:
-    breaker, plain, out, now = Breaker(failures, open_s), Plain(failures, open_s), [], 0.0
+    breaker, plain, now = Breaker(failures, open_s), Plain(failures, open_s), 0.0
+    out: list[str] = []
     for what, place, passed in steps:
         now += passed
         if what == "admit" or not out:
