@@ -77,17 +77,17 @@ def test_finished_answers_that_wait_for_an_earlier_one_are_bounded() -> None:
         asked = await request.json()
         return await (hang if asked["instances"][0]["x"] == 0 else doubled)(request, seen)
 
-    pulled: list[int] = []
+    pulled = []
 
-    def records() -> Iterator[dict[str, int]]:
-        for number in range(100):
-            pulled.append(number)
-            yield {"x": number}
+    def counted() -> Iterator[dict[str, int]]:
+        for row in rows(100):
+            pulled.append(row)
+            yield row
 
     with answering(first_hangs) as seen:
         endpoint = Endpoint(seen.url, capacity=4, ordered=True, waiting=10, timeout_s=0.3)
         with Caller(endpoint) as caller:
-            outcomes = caller.call(records())
+            outcomes = caller.call(counted())
             assert next(outcomes).reason == "timeout"
             # Ten that wait, four under way, and four more pulled once the first had its end.
             assert 10 <= len(pulled) <= 10 + 4 + 4
