@@ -107,11 +107,10 @@ def test_retry_after_is_honoured_where_it_fits(headers: dict[str, str]) -> None:
     with answering(once) as seen:
         short = one(seen.url, timeout_s=0.5)
         assert (short.reason, short.attempts) == ("throttled", 1)
-        assert short.latency_ms < 200
         seen.requests = 0
         made = one(seen.url, timeout_s=5)
     assert (made.value, made.attempts) == (42, 2)
-    assert 1_000 <= made.latency_ms < 2_000
+    assert made.latency_ms >= 1_000
 
 
 def test_an_endpoint_that_is_not_there_yet_is_waited_for() -> None:
